@@ -1,0 +1,81 @@
+/* engine: tensors in, tensors out. Knows nothing of text, calls or endpoints.
+ *
+ *     struct program *p;
+ *     TRY(program_load_snapshot("models/all-minilm-l6-v2", &limits, &p));   // reads files: pool only
+ *     struct session *s;
+ *     TRY(session_new(p, n_threads, &s));
+ *     TRY(session_run(s, &batch, &out));     // out is borrowed until the next run
+ *     session_free(s); program_unref(p);
+ *
+ * program: a loaded model, immutable, counted: graph in run order, weights mapped or packed once and
+ * shared by all sessions. session: what one allocation needs to run it (activation memory planned
+ * for the token budget, a team of threads); one thread uses it at a time.
+ *
+ * Sequences of a batch are laid end to end: no padding. The result of a sequence does not depend on
+ * its neighbours: same text, same bits, whatever the batch or the number of threads.
+ *
+ * Every file is hostile: headers, offsets, shapes, dtypes and sizes are checked before use; what is
+ * wrong is an ERR_ARGUMENT (400) naming the file and the member. */
+#ifndef INFERD_ENGINE_H
+#define INFERD_ENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "err.h"
+
+struct program;
+struct session;
+
+struct engine_limits {
+    size_t max_weight_bytes; /* of a model file; 0: 64 GiB */
+    uint32_t token_budget;   /* most tokens in one session_run; 0: 16,384 */
+};
+
+enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I8, DTYPE_U8, DTYPE_I32, DTYPE_I64, DTYPE_BOOL };
+
+#define TENSOR_MAX_RANK 8
+
+struct tensor {
+    enum dtype dtype;
+    int rank;
+    int64_t dim[TENSOR_MAX_RANK];
+    const void *data; /* row-major */
+};
+
+/* n_sequences rows laid end to end. offsets has n_sequences + 1 entries, offsets[0] == 0,
+ * offsets[n_sequences] == n_tokens. type_ids NULL: all 0. Every sequence has 1..max_tokens tokens. */
+struct token_batch {
+    size_t n_sequences, n_tokens;
+    const int32_t *ids;
+    const int32_t *type_ids;
+    const uint32_t *offsets;
+};
+
+struct program_info {
+    const char *architecture; /* "BertModel" */
+    uint32_t max_tokens;      /* positions the model has: 512 */
+    uint32_t max_seq_length;  /* what sentence_bert_config.json asks for: 256; else max_tokens */
+    uint32_t vocab_size;
+    uint32_t dimensions;      /* length of one output row */
+    const char *pooling;      /* "mean", "cls", "max", "mean_sqrt_len", "lasttoken" */
+    bool normalized;          /* rows have unit L2 norm */
+    size_t weight_bytes;
+    uint32_t token_budget;
+};
+
+struct err *program_load_snapshot(const char *folder, const struct engine_limits *,
+                                  struct program **out);
+struct program *program_ref(struct program *);
+void program_unref(struct program *);
+const struct program_info *program_info(const struct program *);
+
+struct err *session_new(struct program *, int n_threads, struct session **out);
+void session_free(struct session *);
+/* out: f32 [n_sequences, dimensions]. ERR_ARGUMENT for ids out of range and the like. */
+struct err *session_run(struct session *, const struct token_batch *, struct tensor *out);
+
+/* "avx512 (bf16)", "avx2", "generic": what this machine runs, chosen at run time. */
+const char *engine_kernels(void);
+
+#endif

@@ -1,0 +1,76 @@
+/* client: HTTP requests to outside services, on the caller's own loop. libcurl multi behind this
+ * seam and nowhere else (7.88; HTTP/1.1, keep-alive pool per loop, TLS always verified, redirects
+ * never followed, no proxy from the environment).
+ *
+ *     struct client *c = client_new(loop, &options);
+ *     struct client_call *call = client_send(c, &out, &limits, &events, ctx);
+ *
+ * `out` is borrowed until done. Exactly one done per call, except after client_cancel: then none.
+ * Thread: the loop's. */
+#ifndef INFERD_CLIENT_H
+#define INFERD_CLIENT_H
+
+#include "err.h"
+#include "http.h"
+#include "loop.h"
+
+struct client;
+struct client_call;
+
+struct client_options {
+    int64_t connect_timeout_ms;   /* xpack.inference.http.connect_timeout, 5 s */
+    long max_total_connections;   /* 50 */
+    long max_route_connections;   /* 20 */
+    int64_t max_idle_ms;          /* idle connections older than this are closed; 60 s */
+    const char *ca_file;          /* NULL: the system's */
+};
+
+struct client_limits {
+    size_t max_response_bytes;    /* more: ERR_TOO_LARGE, no retry */
+    int64_t total_timeout_ms;     /* 0: none */
+    int64_t stall_timeout_ms;     /* longest silence while a body is coming; 0: none */
+    bool allow_private;           /* may the resolved address be loopback, link-local, private? */
+};
+
+/* Why a call failed below HTTP. The err's kind is ERR_IO unless said otherwise. */
+enum client_failure {
+    CLIENT_OK,
+    CLIENT_UNKNOWN_HOST,  /* not resolvable, or the URL is no URL */
+    CLIENT_REFUSED_ADDRESS, /* resolved to an address that limits forbid */
+    CLIENT_CONNECT,
+    CLIENT_TLS,
+    CLIENT_TIMEOUT,
+    CLIENT_TOO_LARGE,
+    CLIENT_BROKEN,        /* reset, cut short, protocol garbage */
+};
+
+struct client_events {
+    /* Status and headers are there (once, never for 1xx). May be NULL. */
+    void (*head)(void *ctx, int status, const struct http_headers *);
+    /* Bytes of the body, valid during the call. False: pause; client_resume goes on, and the
+     * bytes just given count as taken. NULL: the body is collected and handed to done. */
+    bool (*body)(void *ctx, struct str bytes);
+    /* The end. failure CLIENT_OK: err NULL, `in` has status and headers (and the body, when `body`
+     * was NULL), valid during the call. Otherwise err says what happened; the callee takes it. */
+    void (*done)(void *ctx, enum client_failure failure, struct err *err, const struct http_in *in);
+};
+
+struct client *client_new(struct loop *, const struct client_options *);
+void client_free(struct client *); /* cancels what is left */
+
+struct client_call *client_send(struct client *, const struct http_out *,
+                                const struct client_limits *, const struct client_events *,
+                                void *ctx);
+void client_resume(struct client_call *);
+/* No event follows. The connection closes unless the answer was already complete. */
+void client_cancel(struct client_call *);
+
+struct client_stats { long leased, pending, available, max; };
+void client_stats(const struct client *, struct client_stats *out);
+
+/* True for loopback, link-local, private, unique-local, multicast, unspecified, shared (100.64/10),
+ * benchmark, documentation and other non-global addresses, IPv4-mapped and NAT64 forms included. */
+struct sockaddr;
+bool address_is_private(const struct sockaddr *);
+
+#endif

@@ -1,0 +1,40 @@
+/* framing: cuts a byte stream into events, wherever the network cut it.
+ *
+ *     struct framing f;
+ *     framing_init(&f, FRAMING_SSE, limit_bytes);
+ *     struct event ev;
+ *     framing_feed(&f, bytes);
+ *     while (framing_next(&f, &ev, &err)) ...        // ev is valid until the next feed or next
+ *     framing_end(&f)                                 // see below
+ *     framing_deinit(&f);
+ *
+ * SSE: WHATWG HTML 9.2.6 (LF, CR or CRLF; comments; multi-line data; BOM; default name "message").
+ * NDJSON: one event per non-empty line, an unterminated last line counts at the end.
+ * A single event above the limit is an error. Thread: the holder's. */
+#ifndef INFERD_FRAMING_H
+#define INFERD_FRAMING_H
+
+#include "buf.h"
+#include "err.h"
+#include "http.h"
+
+struct framing {
+    enum framing_kind kind;
+    struct buf in;    /* bytes not yet cut */
+    struct buf data;  /* the event under construction */
+    struct buf name;
+    size_t scanned;
+    bool has_data, at_start, ended, after_cr;
+};
+
+void framing_init(struct framing *, enum framing_kind, size_t limit_bytes);
+void framing_deinit(struct framing *);
+void framing_feed(struct framing *, struct str bytes);
+/* True: one event in *out. False: none yet, or *err_out is set (garbage; nothing more comes). */
+bool framing_next(struct framing *, struct event *out, struct err **err_out);
+void framing_end(struct framing *); /* no more bytes: framing_next may give a last event */
+
+/* Writing an SSE event: "event: <name>\ndata: <data>\n\n"; data must hold no line breaks. */
+void sse_write(struct buf *out, struct str name, struct str data);
+
+#endif

@@ -1,0 +1,91 @@
+/* result: what comes back, in our own terms; and its JSON. Lives in the call's arena.
+ * Source: inference.md 3. */
+#ifndef INFERD_RESULT_H
+#define INFERD_RESULT_H
+
+#include "input.h"
+
+struct embedding {
+    size_t n;                 /* numbers */
+    const struct json *node;  /* a flat array as upstream wrote it (numbers pass through as text) */
+    const float *f32;         /* or floats (local models) */
+    const int8_t *i8;         /* or bytes: RESULT_BYTES, RESULT_BITS (packed) */
+};
+
+struct sparse_item { struct str token; struct str weight_text; float weight; };
+struct sparse {
+    bool is_truncated;
+    const struct sparse_item *items; /* printed in this order; weight_text wins when set */
+    size_t n;
+};
+
+struct ranked {
+    int64_t index;
+    struct str score_text;    /* number as upstream wrote it; {NULL, 0}: use score */
+    float score;
+    struct str text;          /* {NULL, 0}: not shown */
+};
+
+enum result_kind {
+    RESULT_FLOATS,     /* text_embedding */
+    RESULT_BYTES,      /* text_embedding_bytes */
+    RESULT_BITS,       /* text_embedding_bits */
+    RESULT_SPARSE,
+    RESULT_RERANK,
+    RESULT_COMPLETION
+};
+
+struct usage { int64_t in_tokens, out_tokens; bool known; }; /* by the provider's own count */
+
+struct result {
+    enum result_kind kind;
+    size_t n;
+    union {
+        struct embedding *embeddings;
+        struct sparse *sparse;
+        struct ranked *ranked;
+        struct str *texts; /* completion */
+    };
+    struct usage usage;
+};
+
+/* Dense length of the first row: bits count 8 per byte. 0: not dense or empty. */
+int64_t result_dimensions(const struct result *);
+void result_render(struct json_out *, const struct result *);
+
+/* --- streams --- */
+
+struct chat_delta_tool_call {
+    int64_t index;
+    struct str id, type, name, arguments; /* {NULL, 0}: absent */
+};
+
+struct chat_choice {
+    int64_t index;
+    struct str content, refusal, role, finish_reason; /* {NULL, 0}: absent */
+    const struct chat_delta_tool_call *tool_calls;
+    size_t n_tool_calls;
+};
+
+struct chat_chunk { /* one event of a chat_completion stream; printed without a wrapper */
+    struct str id, model, object;
+    bool has_choices;
+    const struct chat_choice *choices;
+    size_t n_choices;
+    bool has_usage;
+    int64_t completion_tokens, prompt_tokens, total_tokens;
+    bool has_cached_tokens, has_reasoning_tokens;
+    int64_t cached_tokens, reasoning_tokens;
+};
+
+/* One step of a stream: texts (completion) or a chunk (chat). Borrowed during the call. */
+struct delta {
+    const struct str *texts;
+    size_t n_texts;
+    const struct chat_chunk *chunk; /* NULL: texts */
+};
+
+/* {"completion":[{"delta":"..."}]} or the bare chunk */
+void delta_render(struct json_out *, const struct delta *);
+
+#endif
