@@ -36,7 +36,8 @@ void *arena_array(struct arena *, size_t n, size_t size);
 struct str arena_dup(struct arena *, struct str s);
 char *arena_cstr(struct arena *, struct str s);
 struct str arena_printf(struct arena *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-struct str arena_vprintf(struct arena *, const char *fmt, va_list ap);
+struct str arena_vprintf(struct arena *, const char *fmt, va_list ap)
+    __attribute__((format(printf, 2, 0)));
 
 size_t arena_used(const struct arena *); /* bytes handed out */
 

@@ -36,7 +36,7 @@ bool buf_put(struct buf *, struct str s);
 bool buf_char(struct buf *, char c);
 bool buf_cstr(struct buf *, const char *z);
 bool buf_printf(struct buf *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-bool buf_vprintf(struct buf *, const char *fmt, va_list ap);
+bool buf_vprintf(struct buf *, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 
 /* Drops the first n bytes. */
 void buf_consume(struct buf *, size_t n);
