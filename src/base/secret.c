@@ -52,3 +52,9 @@ void secret_wipe(void *p, size_t n)
     if (n)
         sodium_memzero(p, n);
 }
+
+void secret_digest(struct str bytes, char out[SECRET_DIGEST_BYTES])
+{
+    crypto_generichash((unsigned char *)out, SECRET_DIGEST_BYTES, (const unsigned char *)bytes.p,
+                       bytes.n, NULL, 0);
+}

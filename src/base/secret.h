@@ -16,4 +16,8 @@ struct str secret_reveal(const struct secret *);  /* borrowed; NULL gives the em
 /* Wipes caller's memory in a way the compiler keeps. */
 void secret_wipe(void *p, size_t n);
 
+/* A keyless BLAKE2b-256 digest: to compare or group by what must not be kept. */
+#define SECRET_DIGEST_BYTES 32
+void secret_digest(struct str bytes, char out[SECRET_DIGEST_BYTES]);
+
 #endif

@@ -28,6 +28,7 @@ struct endpoint {
     struct chunking chunking;
     uint64_t rev;                    /* store revision; 0: not stored yet */
     void *group;                     /* rate limit group; inference's own */
+    void (*on_free)(struct endpoint *); /* called with the last reference; NULL: nothing */
 };
 
 /* Reads a PUT body (already known to be an object): service_settings, task_settings,

@@ -1,0 +1,117 @@
+/* inference: the endpoints, and what happens to calls on them.
+ *
+ *     struct inference *inf = inference_new(&options, &parts);
+ *     TRY(inference_load(inf));                      // reads the store; before the loops run
+ *     ...
+ *     struct endpoint *ep = inference_find(inf, id); // a reference
+ *     TRY(inference_input(ep, url_task, stream, arena, text, body, &call->input));
+ *     inference_submit(inf, call);                   // takes the call, ends it via its sink
+ *
+ * Endpoints stand in one immutable table that is replaced whole; a loop reads its own reference to
+ * it, so finding one takes no lock. Changes (create, update, delete) run one at a time per id:
+ * probe, store, publish, in that order; whoever is told of success can rely on the disk.
+ *
+ * Thread: the loops, unless said otherwise. Sources: shared facts, inference.md 2, 7, 9 and
+ * providers.md 1. */
+#ifndef INFERD_INFERENCE_H
+#define INFERD_INFERENCE_H
+
+#include "call.h"
+#include "client.h"
+#include "model.h"
+#include "pool.h"
+#include "store.h"
+
+struct inference;
+
+/* inference.upstream.<service>.base_url */
+struct upstream_base {
+    struct str service;
+    struct str base_url; /* without a trailing slash */
+};
+
+struct inference_options {
+    int64_t retry_initial_delay_ms;
+    int64_t retry_max_delay_ms;
+    int64_t retry_timeout_ms; /* budget of the whole retry loop of a call */
+    size_t max_response_bytes;
+    int64_t stream_stall_ms; /* longest silence of an upstream stream */
+    size_t queue_capacity;   /* calls waiting per rate limit group; 0: no bound */
+    double reduction;        /* share of each input that a "too large" retry keeps */
+    bool allow_private;      /* inference.upstream.allow_private */
+    bool skip_probe;         /* xpack.inference.skip_validate_and_start */
+    const struct upstream_base *bases;
+    size_t n_bases;
+    struct client_options client;
+};
+
+/* What it works with; all borrowed, all outlive it. loops[i] has loop_index i. */
+struct inference_parts {
+    struct store *store;
+    struct pool *pool;
+    struct models *models;
+    struct loop *const *loops;
+    size_t n_loops;
+};
+
+struct inference *inference_new(const struct inference_options *, const struct inference_parts *);
+/* Reads every stored endpoint and starts the deployments of local ones. A record that cannot be
+ * read is logged and left out, never dropped. Thread: main, before the loops run. */
+struct err *inference_load(struct inference *);
+/* After the loops have stopped. */
+void inference_free(struct inference *);
+
+/* --- reading --- */
+
+/* A reference, or NULL. */
+struct endpoint *inference_find(struct inference *, struct str id);
+/* Those of one task (TASK_ANY: all), sorted by id. References; the array lives in the arena. */
+void inference_list(struct inference *, enum task, struct arena *, struct endpoint ***out,
+                    size_t *n_out);
+/* As endpoint_render, with the live number of allocations for local ones. */
+void inference_render(struct inference *, struct json_out *, const struct endpoint *);
+/* GET _services; TASK_ANY: all. */
+void inference_services_render(struct json_out *, enum task);
+/* ERR_NOT_FOUND, and the type check of GET and DELETE. `task` TASK_ANY: no check. */
+struct err *inference_find_typed(struct inference *, struct str id, enum task task,
+                                 struct endpoint **out);
+
+/* Connection pools of all loops, added up. done runs on `loop`. */
+void inference_diagnostics(struct inference *, struct loop *,
+                           void (*done)(void *ctx, const struct client_stats *), void *ctx);
+
+/* --- changing --- */
+
+struct endpoint_change {
+    struct loop *loop;
+    struct str id;
+    enum task task;          /* from the URL; TASK_ANY: not there */
+    struct str text;         /* the body, and its parsed form; borrowed until done */
+    const struct json *body; /* NULL: no body */
+    int64_t timeout_ms;
+    bool dry_run, force; /* delete */
+    /* Once, on `loop`. On success `ep` is a reference for the callee (delete: NULL). */
+    void (*done)(void *ctx, struct err *, struct endpoint *ep);
+    void *ctx;
+};
+
+void inference_create(struct inference *, const struct endpoint_change *);
+void inference_update(struct inference *, const struct endpoint_change *);
+void inference_delete(struct inference *, const struct endpoint_change *);
+
+/* --- calling --- */
+
+/* Reads a POST body for this endpoint: task and streaming checks, members, task settings laid over
+ * the stored ones. `url_task` TASK_ANY: none in the URL. `text` lives as long as the call. */
+struct err *inference_input(const struct endpoint *, enum task url_task, bool stream,
+                            struct arena *, struct str text, const struct json *body,
+                            struct input *out);
+
+/* Takes the call in every case and ends it through its sink, on its loop. call->endpoint is a
+ * reference that stays the caller's. At call->deadline_ms it fails with ERR_STATUS 408; a stream
+ * that has begun has no deadline. A result is borrowed for the time of sink->done. */
+void inference_submit(struct inference *, struct call *);
+/* Stops the work behind a call; it still ends, soon, through fail with ERR_CANCELLED. */
+void inference_cancel(struct call *);
+
+#endif

@@ -1,0 +1,37 @@
+/* private: what the files of inference/ share. */
+#ifndef INFERD_INFERENCE_PRIVATE_H
+#define INFERD_INFERENCE_PRIVATE_H
+
+#include <pthread.h>
+
+#include "inference.h"
+#include "limiter.h"
+#include "map.h"
+#include "provider.h"
+#include "table.h"
+
+struct inference {
+    struct inference_options options;
+    struct inference_parts parts;
+    struct client **clients; /* one per loop */
+    struct table *table;
+    struct limiter *limiter;
+    pthread_mutex_t busy_lock;
+    struct map *busy; /* ids under change -> their op */
+};
+
+/* upstream.c: a call on an outside service. Takes it; ends it via call->sink. */
+void upstream_submit(struct inference *, struct call *);
+
+/* endpoint -> its rate limit group; called before an endpoint is used or published. */
+void inference_attach_group(struct inference *, struct endpoint *);
+
+/* What a local endpoint's deployment should be; texts are borrowed from the endpoint. */
+struct deployment_spec inference_deployment_spec(const struct endpoint *);
+
+static inline bool endpoint_is_local(const struct endpoint *ep)
+{
+    return ep->provider->local;
+}
+
+#endif

@@ -1,0 +1,482 @@
+/* upstream: one call on an outside service, from its place in the rate limit to its end.
+ *
+ *     wait for a slot -> build -> send -> judge -> parse -> done
+ *           ^                       |        |
+ *           |     retry after a pause / with halved inputs
+ *
+ * At most three attempts. A slot is taken once per call, not per attempt. After the first bytes of
+ * a good stream there are no more attempts: what goes wrong then ends the stream with an error.
+ * All of it runs on the call's own loop. Source: shared facts, providers.md 1.1 to 1.6. */
+#include <stdlib.h>
+
+#include "bug.h"
+#include "clock.h"
+#include "framing.h"
+#include "log.h"
+#include "metrics.h"
+#include "private.h"
+#include "unicode.h"
+#include "verdict.h"
+
+#define MAX_ATTEMPTS 3
+/* One event of a provider's stream; the largest seen are tool calls of some tens of KiB. */
+#define MAX_EVENT_BYTES (4u << 20)
+/* An error answer to a stream request is read this far. */
+#define MAX_ERROR_BYTES (1u << 20)
+/* How long a finished stream may take to end its body, so that its connection can be kept. */
+#define STREAM_END_MS 1000
+/* ES's truncator: characters per token. */
+#define CHARS_PER_TOKEN 3
+
+struct upstream {
+    struct inference *inf;
+    struct call *call;
+    const struct provider *provider;
+    const struct provider_task *task;
+    struct client *client;
+    struct client_call *sent; /* NULL: nothing under way */
+    struct arena *arena;      /* of this attempt: request out, answer in */
+    struct http_out out;
+    int attempt;
+    int64_t delay_bound_ms;
+    int64_t give_up_ms; /* end of the retry budget */
+    struct loop_timer timer;
+    bool waiting; /* counted in the limit group */
+
+    /* Streams only. */
+    struct sink tap; /* hands deltas on and notes when the receiver is full */
+    struct framing framing;
+    struct stream stream;
+    struct arena *scratch;
+    struct http_in head; /* status and headers of the answer */
+    struct buf error_body;
+    struct err *broken; /* ends the stream */
+    bool streaming;     /* a 2xx answer: framing and stream are set up */
+    bool full;
+    bool began; /* a delta went out: no more attempts */
+};
+
+static void upstream_send(struct upstream *);
+
+/* --- the end --- */
+
+static void upstream_free(struct upstream *up)
+{
+    loop_timer_cancel(&up->timer);
+    if (up->waiting)
+        limiter_waited(up->call->endpoint->group);
+    if (up->sent)
+        client_cancel(up->sent);
+    if (up->streaming) {
+        framing_deinit(&up->framing);
+        arena_free(up->scratch);
+    }
+    if (up->task->framing != FRAMING_NONE)
+        buf_deinit(&up->error_body);
+    err_free(up->broken);
+    arena_free(up->arena);
+    up->call->on_cancel = NULL;
+    up->call->on_drain = NULL;
+    up->call->stage = NULL;
+    free(up);
+}
+
+static void upstream_fail(struct upstream *up, struct err *e)
+{
+    struct sink *sink = up->call->sink;
+    if (e->kind != ERR_CANCELLED)
+        metric_add(METRIC_UPSTREAM_FAILURES, 1);
+    upstream_free(up);
+    sink->fail(sink, e);
+}
+
+static void upstream_cancelled(struct call *call)
+{
+    upstream_fail(call->stage, err_new(ERR_CANCELLED, "task cancelled"));
+}
+
+static struct str endpoint_id(const struct upstream *up)
+{
+    return up->call->endpoint->id;
+}
+
+/* "Failed to send OpenAI embeddings request. Cause: ...": what is not the provider's own refusal.
+ */
+static struct err *upstream_wrap(struct upstream *up, struct err *cause)
+{
+    struct err *e = err_wrap(cause, ERR_STATUS, "Failed to send %s request. Cause: %s",
+                             up->task->request_name, cause->reason);
+    e->status = 500;
+    return e;
+}
+
+/* --- trying again --- */
+
+static void retry_due(struct loop_timer *timer)
+{
+    struct upstream *up = (struct upstream *)((char *)timer - offsetof(struct upstream, timer));
+    upstream_send(up);
+}
+
+/* Uniform in the upper half of the bound, then the bound doubles. */
+static int64_t next_delay_ms(struct upstream *up)
+{
+    int64_t bound = up->delay_bound_ms;
+    int64_t max = up->inf->options.retry_max_delay_ms;
+    up->delay_bound_ms = bound * 2 < max ? bound * 2 : max;
+    int64_t half = bound / 2;
+    uint64_t roll = (uint64_t)clock_mono_ns() * UINT64_C(0x9E3779B97F4A7C15) ^ (uintptr_t)up;
+    return half + 1 + (int64_t)((roll >> 33) % (uint64_t)(bound - half > 0 ? bound - half : 1));
+}
+
+/* Arranges another attempt, or ends the call with `e` (taken in every case). pause_ms is what the
+ * provider asked for (0: nothing). */
+static void upstream_retry(struct upstream *up, struct err *e, int64_t pause_ms)
+{
+    int64_t now = clock_mono_ms();
+    int64_t delay = next_delay_ms(up);
+    if (pause_ms > delay)
+        delay = pause_ms;
+    if (up->attempt >= MAX_ATTEMPTS || now + delay >= up->give_up_ms) {
+        upstream_fail(up, e);
+        return;
+    }
+    log_debug("retrying upstream", LOG_S("inference_id", endpoint_id(up)),
+              LOG_I("attempt", up->attempt), LOG_I("delay_ms", delay), LOG_E(e));
+    err_free(e);
+    metric_add(METRIC_UPSTREAM_RETRIES, 1);
+    loop_timer_set(up->call->loop, &up->timer, now + delay, retry_due);
+}
+
+/* Cuts every text to its first n UTF-16 units; n < 0: to `reduction` of its length. */
+static void shorten(struct input *in, int64_t n, double reduction)
+{
+    for (size_t i = 0; i < in->n_texts; i++) {
+        size_t keep = n >= 0 ? (size_t)n : (size_t)((double)utf16_length(in->texts[i]) * reduction);
+        in->texts[i] = utf16_prefix(in->texts[i], keep);
+    }
+}
+
+/* --- judging an answer --- */
+
+static struct err *refusal(struct upstream *up, const struct http_in *in, const struct verdict *v)
+{
+    struct err *e = verdict_err(endpoint_id(up), in->status, v);
+    e->retry_after_ms = retry_after_ms(&in->headers, clock_wall_ms());
+    return e;
+}
+
+static void judge(struct upstream *up, const struct http_in *in)
+{
+    struct verdict v = {.action = VERDICT_FAIL};
+    up->provider->judge(up->call->endpoint, in, &v);
+    struct err *e = refusal(up, in, &v);
+    if (v.action == VERDICT_RETRY) {
+        upstream_retry(up, e, e->retry_after_ms);
+    } else if (v.action == VERDICT_SHORTEN && up->attempt < MAX_ATTEMPTS) {
+        err_free(e);
+        metric_add(METRIC_UPSTREAM_RETRIES, 1);
+        shorten(&up->call->input, -1, up->inf->options.reduction);
+        upstream_send(up);
+    } else {
+        upstream_fail(up, e);
+    }
+}
+
+/* --- whole answers --- */
+
+static void answer_done(struct upstream *up, const struct http_in *in)
+{
+    if (in->status < 200 || in->status > 299) {
+        judge(up, in);
+        return;
+    }
+    if (in->body.n == 0) {
+        upstream_fail(
+            up,
+            err_status(400, "Response body was empty for request from inference entity id [%.*s]",
+                       STR_ARG(endpoint_id(up))));
+        return;
+    }
+    struct result result = {0};
+    struct err *e = up->task->parse(up->call->endpoint, &up->call->input, in, &result);
+    if (e) {
+        upstream_retry(up, upstream_wrap(up, e), 0);
+        return;
+    }
+    struct sink *sink = up->call->sink;
+    /* The result borrows from the attempt's arena and the client's body: it is used up before the
+     * arena goes. */
+    struct arena *keep = up->arena;
+    up->arena = NULL;
+    upstream_free(up);
+    sink->done(sink, &result);
+    arena_free(keep);
+}
+
+static void transport_failed(struct upstream *up, enum client_failure failure, struct err *e)
+{
+    if (failure == CLIENT_UNKNOWN_HOST) {
+        struct err *outer =
+            err_wrap(e, ERR_STATUS, "Invalid host [%.*s], please check that the URL is correct.",
+                     STR_ARG(url_without_query(up->out.url)));
+        outer->status = 400;
+        upstream_fail(up, outer);
+        return;
+    }
+    if (failure == CLIENT_REFUSED_ADDRESS) {
+        struct err *outer =
+            err_wrap(e, ERR_STATUS, "The address of [%.*s] is private, which is not allowed.",
+                     STR_ARG(url_without_query(up->out.url)));
+        outer->status = 400;
+        upstream_fail(up, outer);
+        return;
+    }
+    if (failure == CLIENT_TOO_LARGE || up->began) {
+        upstream_fail(up, upstream_wrap(up, e));
+        return;
+    }
+    upstream_retry(up, upstream_wrap(up, e), 0);
+}
+
+/* --- streams --- */
+
+static bool tap_delta(struct sink *tap, const struct delta *delta)
+{
+    struct upstream *up = (struct upstream *)((char *)tap - offsetof(struct upstream, tap));
+    up->began = true;
+    if (!up->call->sink->delta(up->call->sink, delta))
+        up->full = true;
+    return !up->full;
+}
+
+static void stream_head(void *ctx, int status, const struct http_headers *headers)
+{
+    struct upstream *up = ctx;
+    up->head.status = status;
+    up->head.headers = *headers;
+    for (size_t i = 0; i < headers->n; i++) {
+        up->head.headers.h[i].name = arena_dup(up->arena, headers->h[i].name);
+        up->head.headers.h[i].value = arena_dup(up->arena, headers->h[i].value);
+    }
+    if (status < 200 || status > 299 || up->streaming)
+        return;
+    up->streaming = true;
+    up->scratch = arena_new(MAX_EVENT_BYTES * 4);
+    framing_init(&up->framing, up->task->framing, MAX_EVENT_BYTES);
+    up->stream = (struct stream){.endpoint = up->call->endpoint,
+                                 .input = &up->call->input,
+                                 .arena = up->call->arena,
+                                 .scratch = up->scratch};
+}
+
+static struct err *stream_events(struct upstream *up)
+{
+    struct event ev;
+    struct err *e = NULL;
+    while (!up->stream.finished && framing_next(&up->framing, &ev, &e)) {
+        struct err *failed = up->task->on_event(&up->stream, &ev, &up->tap);
+        arena_reset(up->scratch);
+        if (failed)
+            return failed;
+    }
+    return e;
+}
+
+static void stream_late(struct loop_timer *timer)
+{
+    struct upstream *up = (struct upstream *)((char *)timer - offsetof(struct upstream, timer));
+    struct sink *sink = up->call->sink;
+    upstream_free(up);
+    sink->done(sink, NULL);
+}
+
+static void stream_broken(struct loop_timer *timer)
+{
+    struct upstream *up = (struct upstream *)((char *)timer - offsetof(struct upstream, timer));
+    struct err *e = up->broken;
+    up->broken = NULL;
+    upstream_fail(up, e);
+}
+
+static bool stream_body(void *ctx, struct str bytes)
+{
+    struct upstream *up = ctx;
+    if (!up->streaming) {
+        buf_put(&up->error_body, bytes);
+        return true;
+    }
+    if (up->broken || up->stream.finished)
+        return true;
+    up->full = false;
+    framing_feed(&up->framing, bytes);
+    up->broken = stream_events(up);
+    if (up->broken) /* not from inside the client's callback */
+        loop_timer_set(up->call->loop, &up->timer, 0, stream_broken);
+    else if (up->stream.finished)
+        loop_timer_set(up->call->loop, &up->timer, clock_mono_ms() + STREAM_END_MS, stream_late);
+    return !up->full;
+}
+
+static void stream_drained(struct call *call)
+{
+    struct upstream *up = call->stage;
+    if (up->sent)
+        client_resume(up->sent);
+}
+
+static void stream_done(struct upstream *up)
+{
+    if (!up->streaming) {
+        up->head.arena = up->arena;
+        up->head.body = buf_str(&up->error_body);
+        judge(up, &up->head);
+        return;
+    }
+    if (!up->broken && !up->stream.finished) {
+        framing_end(&up->framing);
+        up->broken = stream_events(up);
+    }
+    if (up->broken) {
+        struct err *e = up->broken;
+        up->broken = NULL;
+        upstream_fail(up, e);
+        return;
+    }
+    if (!up->stream.finished) {
+        struct err *cut = err_new(ERR_IO, "the stream ended before it was complete");
+        upstream_fail(up, upstream_wrap(up, cut));
+        return;
+    }
+    struct sink *sink = up->call->sink;
+    upstream_free(up);
+    sink->done(sink, NULL);
+}
+
+/* --- sending --- */
+
+static void client_done(void *ctx, enum client_failure failure, struct err *e,
+                        const struct http_in *in)
+{
+    struct upstream *up = ctx;
+    up->sent = NULL;
+    metric_add(METRIC_UPSTREAM_IN_FLIGHT, -1);
+    if (failure != CLIENT_OK) {
+        if (up->streaming && up->stream.finished) { /* all was said before it broke */
+            err_free(e);
+            stream_done(up);
+            return;
+        }
+        transport_failed(up, failure, e);
+        return;
+    }
+    if (up->call->input.stream) {
+        stream_done(up);
+        return;
+    }
+    struct http_in answer = *in;
+    answer.arena = up->arena;
+    answer_done(up, &answer);
+}
+
+static const struct client_events whole_events = {.done = client_done};
+static const struct client_events stream_events_table = {
+    .head = stream_head, .body = stream_body, .done = client_done};
+
+/* The service's base_url, or {NULL, 0}. */
+static struct str base_url(const struct inference *inf, struct str service)
+{
+    for (size_t i = 0; i < inf->options.n_bases; i++) {
+        if (str_eq(inf->options.bases[i].service, service))
+            return inf->options.bases[i].base_url;
+    }
+    return (struct str){0};
+}
+
+static void upstream_send(struct upstream *up)
+{
+    struct call *call = up->call;
+    if (up->arena)
+        arena_reset(up->arena);
+    else
+        up->arena = arena_new(ARENA_NO_LIMIT);
+    up->attempt++;
+    up->out = (struct http_out){.arena = up->arena, .method = HTTP_POST};
+    struct err *e = up->task->build(call->endpoint, &call->input, &up->out);
+    if (e) {
+        upstream_fail(up, e);
+        return;
+    }
+    const struct inference_options *o = &up->inf->options;
+    struct str base = base_url(up->inf, str_c(up->provider->name));
+    if (base.n)
+        up->out.url = url_rebase(up->arena, up->out.url, base);
+    struct client_limits limits = {.max_response_bytes = o->max_response_bytes,
+                                   .allow_private = base.n || o->allow_private};
+    if (call->input.stream) {
+        limits.stall_timeout_ms = o->stream_stall_ms;
+        buf_clear(&up->error_body);
+    }
+    metric_add(METRIC_UPSTREAM_REQUESTS, 1);
+    metric_add(METRIC_UPSTREAM_IN_FLIGHT, 1);
+    up->sent = client_send(up->client, &up->out, &limits,
+                           call->input.stream ? &stream_events_table : &whole_events, up);
+}
+
+/* --- the beginning --- */
+
+static void slot_due(struct loop_timer *timer)
+{
+    struct upstream *up = (struct upstream *)((char *)timer - offsetof(struct upstream, timer));
+    up->waiting = false;
+    limiter_waited(up->call->endpoint->group);
+    upstream_send(up);
+}
+
+static void wait_turn(struct upstream *up)
+{
+    struct limit_group *group = up->call->endpoint->group;
+    struct call *call = up->call;
+    int64_t at_ns;
+    enum limit_answer answer =
+        limiter_reserve(group, clock_mono_ns(), call->deadline_ms * INT64_C(1000000),
+                        (int64_t)up->inf->options.queue_capacity, &at_ns);
+    if (answer == LIMIT_NOW) {
+        upstream_send(up);
+    } else if (answer == LIMIT_WAIT) {
+        up->waiting = true;
+        loop_timer_set(call->loop, &up->timer, at_ns / 1000000 + 1, slot_due);
+    } else if (answer == LIMIT_FULL) {
+        metric_add(METRIC_RATE_LIMITED, 1);
+        upstream_fail(up, err_new(ERR_TOO_MANY,
+                                  "Failed to execute task for inference id [%.*s] because the "
+                                  "request service [%08x] queue is full",
+                                  STR_ARG(endpoint_id(up)), (unsigned)limit_group_name(group)));
+    }
+    /* LIMIT_TOO_LATE: as Elasticsearch's queued tasks do, it waits for its deadline. */
+}
+
+void upstream_submit(struct inference *inf, struct call *call)
+{
+    const struct provider *provider = call->endpoint->provider;
+    struct upstream *up = mem_new(sizeof *up);
+    up->inf = inf;
+    up->call = call;
+    up->provider = provider;
+    up->task = provider_task(provider, call->endpoint->task);
+    BUG_ON(!up->task);
+    up->client = inf->clients[loop_index(call->loop)];
+    up->delay_bound_ms = inf->options.retry_initial_delay_ms;
+    up->give_up_ms = clock_mono_ms() + inf->options.retry_timeout_ms;
+    up->tap.delta = tap_delta;
+    if (up->task->framing != FRAMING_NONE)
+        buf_init(&up->error_body, MAX_ERROR_BYTES);
+    call->stage = up;
+    call->on_cancel = upstream_cancelled;
+    call->on_drain = stream_drained;
+
+    const struct value *max_tokens = settings_get(&call->endpoint->values, "max_input_tokens");
+    if (provider->cuts_input && max_tokens && max_tokens->set)
+        shorten(&call->input, max_tokens->i * CHARS_PER_TOKEN, 0);
+    wait_turn(up);
+}
