@@ -46,7 +46,7 @@ size_t unicode_decompose(uint32_t c, uint32_t out[18]);
 /* Full lower-case mapping without context or locale, as Rust's char::to_lowercase. */
 size_t unicode_lower(uint32_t c, uint32_t out[3]);
 
-/* --- whole texts: well-formed UTF-8 of at most 512 MiB ---
+/* --- whole texts, well-formed UTF-8 ---
  * Text already in the form asked for comes back as it is, not copied. */
 struct str unicode_nfd(struct arena *, struct str s);
 struct str unicode_nfc(struct arena *, struct str s);
