@@ -1,0 +1,40 @@
+/* api: the REST face. One file per resource; routes.c is the table of all of them.
+ *
+ *     struct api *api = api_new(&options, &parts);
+ *     http_server_new(loop, &server_options, api_hooks(), api);
+ *
+ * Around every handler, done once here: authentication, privileges, unknown parameters, media
+ * types, X-Opaque-Id, `pretty`, `filter_path`, `format`, the error envelope, HEAD, 405, metrics.
+ * Thread: making and freeing, main; the hooks, the loops. */
+#ifndef INFERD_API_H
+#define INFERD_API_H
+
+#include "http_server.h"
+#include "inference.h"
+#include "security.h"
+
+struct api;
+
+struct api_options {
+    const char *node_name;
+    const char *cluster_name;
+    const char *cluster_uuid; /* 22 characters, stable across restarts */
+    const char *node_id;
+    const char *publish_host; /* for _nodes */
+    int publish_port;
+    size_t max_content_length;
+};
+
+struct api_parts {
+    struct inference *inference;
+    struct security *security;
+};
+
+struct api *api_new(const struct api_options *, const struct api_parts *); /* copies the texts */
+void api_free(struct api *);
+const struct http_server_hooks *api_hooks(void); /* their ctx is the struct api */
+
+/* The port is known only after listening; before the loops run. */
+void api_set_port(struct api *, int port);
+
+#endif

@@ -1,0 +1,238 @@
+/* cluster: the few cluster-level calls that clients make of any Elasticsearch, answered as one node
+ * that does inference. Source: shared facts, trained_models.md 1. */
+#include "clock.h"
+#include "handlers.h"
+#include "reply.h"
+
+#define ES_VERSION    "9.1.0"
+#define ES_BUILD_DATE "2025-07-24T00:00:00.000000000Z"
+/* Clients print it; it names no build of Elasticsearch. */
+#define ES_BUILD_HASH "696e66657264"
+
+static void begin(struct buf *b, struct json_out *w)
+{
+    reply_buf_init(b);
+    json_out_init(w, b);
+    json_obj(w);
+}
+
+static void finish(struct request *r, struct buf *b, struct json_out *w)
+{
+    json_end(w);
+    reply_json(r, 200, b);
+}
+
+void get_root(struct request *r)
+{
+    const struct api_options *o = &r->api->options;
+    struct buf b;
+    struct json_out w;
+    begin(&b, &w);
+    json_key_cstr(&w, "name", o->node_name);
+    json_key_cstr(&w, "cluster_name", o->cluster_name);
+    json_key_cstr(&w, "cluster_uuid", o->cluster_uuid);
+    json_key(&w, "version");
+    json_obj(&w);
+    json_key_cstr(&w, "number", ES_VERSION);
+    json_key_cstr(&w, "build_flavor", "default");
+    json_key_cstr(&w, "build_type", "tar");
+    json_key_cstr(&w, "build_hash", ES_BUILD_HASH);
+    json_key_cstr(&w, "build_date", ES_BUILD_DATE);
+    json_key_bool(&w, "build_snapshot", false);
+    json_key_cstr(&w, "lucene_version", "10.2.2");
+    json_key_cstr(&w, "minimum_wire_compatibility_version", "8.19.0");
+    json_key_cstr(&w, "minimum_index_compatibility_version", "8.0.0");
+    json_end(&w);
+    json_key_cstr(&w, "tagline", "You Know, for Search");
+    finish(r, &b, &w);
+}
+
+/* --- licence: everything is free; clients want to hear that it is active --- */
+
+void get_license(struct request *r)
+{
+    struct buf b;
+    struct json_out w;
+    char date[25];
+    clock_iso8601(r->api->started_wall_ms, date);
+    begin(&b, &w);
+    json_key(&w, "license");
+    json_obj(&w);
+    json_key_cstr(&w, "status", "active");
+    json_key_cstr(&w, "uid", r->api->options.cluster_uuid);
+    json_key_cstr(&w, "type", "enterprise");
+    json_key_cstr(&w, "issue_date", date);
+    json_key_i64(&w, "issue_date_in_millis", r->api->started_wall_ms);
+    json_key_raw(&w, "max_nodes", STR("null"));
+    json_key_i64(&w, "max_resource_units", 1000);
+    json_key_cstr(&w, "issued_to", r->api->options.cluster_name);
+    json_key_cstr(&w, "issuer", "inferd");
+    json_key_i64(&w, "start_date_in_millis", -1);
+    json_end(&w);
+    finish(r, &b, &w);
+}
+
+static void feature(struct json_out *w, const char *name, bool available, bool enabled)
+{
+    json_key(w, name);
+    json_obj(w);
+    json_key_bool(w, "available", available);
+    json_key_bool(w, "enabled", enabled);
+    json_end(w);
+}
+
+void get_xpack(struct request *r)
+{
+    struct buf b;
+    struct json_out w;
+    begin(&b, &w);
+    json_key(&w, "build");
+    json_obj(&w);
+    json_key_cstr(&w, "hash", ES_BUILD_HASH);
+    json_key_cstr(&w, "date", ES_BUILD_DATE);
+    json_end(&w);
+    json_key(&w, "license");
+    json_obj(&w);
+    json_key_cstr(&w, "uid", r->api->options.cluster_uuid);
+    json_key_cstr(&w, "type", "enterprise");
+    json_key_cstr(&w, "mode", "enterprise");
+    json_key_cstr(&w, "status", "active");
+    json_end(&w);
+    json_key(&w, "features");
+    json_obj(&w);
+    feature(&w, "inference", true, true);
+    feature(&w, "ml", true, true);
+    feature(&w, "security", true, security_enabled(r->api->parts.security));
+    json_end(&w);
+    json_key_cstr(&w, "tagline", "You know, for X");
+    finish(r, &b, &w);
+}
+
+/* Endpoints counted by service and task, in the order of their first appearance. */
+static void usage_models(struct json_out *w, struct endpoint *const *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        bool first = true;
+        int64_t count = 0;
+        for (size_t j = 0; j < n; j++) {
+            if (list[j]->task != list[i]->task || !str_eq(list[j]->service, list[i]->service))
+                continue;
+            first = first && j >= i;
+            count++;
+        }
+        if (!first)
+            continue;
+        char task[32];
+        const char *name = task_name(list[i]->task);
+        size_t k = 0;
+        for (; name[k] && k < sizeof task - 1; k++)
+            task[k] = name[k] >= 'a' && name[k] <= 'z' ? (char)(name[k] - 32) : name[k];
+        task[k] = '\0';
+        json_obj(w);
+        json_key_str(w, "service", list[i]->service);
+        json_key_cstr(w, "task_type", task);
+        json_key_i64(w, "count", count);
+        json_end(w);
+    }
+}
+
+void get_xpack_usage(struct request *r)
+{
+    struct endpoint **list;
+    size_t n;
+    inference_list(r->api->parts.inference, TASK_ANY, r->arena, &list, &n);
+    struct buf b;
+    struct json_out w;
+    begin(&b, &w);
+    json_key(&w, "inference");
+    json_obj(&w);
+    json_key_bool(&w, "available", true);
+    json_key_bool(&w, "enabled", true);
+    json_key(&w, "models");
+    json_arr(&w);
+    usage_models(&w, list, n);
+    json_end(&w);
+    json_end(&w);
+    feature(&w, "security", true, security_enabled(r->api->parts.security));
+    for (size_t i = 0; i < n; i++)
+        endpoint_unref(list[i]);
+    finish(r, &b, &w);
+}
+
+/* --- one node, always green --- */
+
+void get_cluster_health(struct request *r)
+{
+    static const char *const zeros[] = {
+        "active_primary_shards",     "active_shards",
+        "relocating_shards",         "initializing_shards",
+        "unassigned_shards",         "unassigned_primary_shards",
+        "delayed_unassigned_shards", "number_of_pending_tasks",
+        "number_of_in_flight_fetch", "task_max_waiting_in_queue_millis"};
+    struct buf b;
+    struct json_out w;
+    begin(&b, &w);
+    json_key_cstr(&w, "cluster_name", r->api->options.cluster_name);
+    json_key_cstr(&w, "status", "green");
+    json_key_bool(&w, "timed_out", false);
+    json_key_i64(&w, "number_of_nodes", 1);
+    json_key_i64(&w, "number_of_data_nodes", 1);
+    for (size_t i = 0; i < sizeof zeros / sizeof zeros[0]; i++)
+        json_key_i64(&w, zeros[i], 0);
+    json_key_raw(&w, "active_shards_percent_as_number", STR("100.0"));
+    finish(r, &b, &w);
+}
+
+static void node_http(struct json_out *w, const struct api_options *o, struct str address)
+{
+    json_key(w, "http");
+    json_obj(w);
+    json_key(w, "bound_address");
+    json_arr(w);
+    json_put_str(w, address);
+    json_end(w);
+    json_key_str(w, "publish_address", address);
+    json_key_i64(w, "max_content_length_in_bytes", (int64_t)o->max_content_length);
+    json_end(w);
+}
+
+void get_nodes(struct request *r)
+{
+    const struct api_options *o = &r->api->options;
+    const char *bracket = strchr(o->publish_host, ':') ? "[" : "";
+    struct str address = arena_printf(r->arena, "%s%s%s:%d", bracket, o->publish_host,
+                                      *bracket ? "]" : "", o->publish_port);
+    struct buf b;
+    struct json_out w;
+    begin(&b, &w);
+    json_key_raw(&w, "_nodes", STR("{\"total\":1,\"successful\":1,\"failed\":0}"));
+    json_key_cstr(&w, "cluster_name", o->cluster_name);
+    json_key(&w, "nodes");
+    json_obj(&w);
+    json_key(&w, o->node_id);
+    json_obj(&w);
+    json_key_cstr(&w, "name", o->node_name);
+    json_key_str(&w, "transport_address", address);
+    json_key_cstr(&w, "host", o->publish_host);
+    json_key_cstr(&w, "ip", o->publish_host);
+    json_key_cstr(&w, "version", ES_VERSION);
+    json_key_cstr(&w, "build_flavor", "default");
+    json_key_cstr(&w, "build_type", "tar");
+    json_key_cstr(&w, "build_hash", ES_BUILD_HASH);
+    json_key_raw(&w, "roles", STR("[\"data\",\"ingest\",\"master\",\"ml\"]"));
+    json_key_raw(&w, "attributes", STR("{}"));
+    node_http(&w, o, address);
+    json_end(&w);
+    json_end(&w);
+    finish(r, &b, &w);
+}
+
+void get_authenticate(struct request *r)
+{
+    struct buf b;
+    reply_buf_init(&b);
+    struct json_out w;
+    json_out_init(&w, &b);
+    security_render_user(r->api->parts.security, r->user, &w);
+    reply_json(r, 200, &b);
+}

@@ -1,0 +1,34 @@
+/* handlers: what the rows of routes.c point at. Each owes its request exactly one answer. */
+#ifndef INFERD_HANDLERS_H
+#define INFERD_HANDLERS_H
+
+#include "request.h"
+
+/* inference_api.c */
+void get_endpoints(struct request *);
+void put_endpoint(struct request *);
+void update_endpoint(struct request *);
+void delete_endpoint(struct request *);
+void get_services(struct request *);
+void get_diagnostics(struct request *);
+/* The task type of the URL; TASK_ANY when it names none. */
+struct err *url_task(const struct request *, enum task *out);
+
+/* infer.c */
+void post_infer(struct request *);
+void post_stream(struct request *);
+
+/* cluster.c: what clients ask of any Elasticsearch */
+void get_root(struct request *);
+void get_license(struct request *);
+void get_xpack(struct request *);
+void get_xpack_usage(struct request *);
+void get_cluster_health(struct request *);
+void get_nodes(struct request *);
+void get_authenticate(struct request *);
+
+/* health.c */
+void get_health(struct request *);
+void get_metrics(struct request *);
+
+#endif

@@ -1,0 +1,99 @@
+/* routes: every route of the server, one row each: method, path, the privilege it needs, the name
+ * Elasticsearch gives the action, the query parameters it knows, flags, handler.
+ * Adding one: docs/adding-a-route.md. */
+#include "handlers.h"
+
+static const char *const timeout_params[] = {"timeout", "inference_timeout", NULL};
+static const char *const get_params[] = {"return_minimal_config", NULL};
+static const char *const delete_params[] = {"dry_run", "force", "timeout", NULL};
+static const char *const license_params[] = {"accept_enterprise", "local", NULL};
+static const char *const xpack_params[] = {"accept_enterprise", "categories", "master_timeout",
+                                           NULL};
+static const char *const health_params[] = {"wait_for_status",
+                                            "timeout",
+                                            "master_timeout",
+                                            "local",
+                                            "level",
+                                            "wait_for_nodes",
+                                            "wait_for_active_shards",
+                                            "wait_for_no_initializing_shards",
+                                            "wait_for_no_relocating_shards",
+                                            "wait_for_events",
+                                            "expand_wildcards",
+                                            NULL};
+static const char *const nodes_params[] = {"timeout", "flat_settings", NULL};
+
+#define INF       "cluster:monitor/xpack/inference"
+#define INF_ADMIN "cluster:admin/xpack/inference"
+#define ID        "/_inference/{inference_id}"
+#define TASK_ID   "/_inference/{task_type}/{inference_id}"
+
+static const struct route routes[] = {
+    /* method, path, privilege, action, parameters, flags, handler */
+    {HTTP_GET, "/", PRIV_MONITOR, "cluster:monitor/main", NULL, 0, get_root},
+    {HTTP_GET, "/_license", PRIV_MONITOR, "cluster:monitor/xpack/license/get", license_params, 0,
+     get_license},
+    {HTTP_GET, "/_xpack", PRIV_MONITOR, "cluster:monitor/xpack/info", xpack_params, 0, get_xpack},
+    {HTTP_GET, "/_xpack/usage", PRIV_MONITOR, "cluster:monitor/xpack/usage", xpack_params, 0,
+     get_xpack_usage},
+    {HTTP_GET, "/_cluster/health", PRIV_MONITOR, "cluster:monitor/health", health_params, 0,
+     get_cluster_health},
+    {HTTP_GET, "/_nodes", PRIV_MONITOR, "cluster:monitor/nodes/info", nodes_params, 0, get_nodes},
+    {HTTP_GET, "/_nodes/{node_or_metric}", PRIV_MONITOR, "cluster:monitor/nodes/info", nodes_params,
+     0, get_nodes},
+    {HTTP_GET, "/_nodes/{node}/{metric}", PRIV_MONITOR, "cluster:monitor/nodes/info", nodes_params,
+     0, get_nodes},
+    {HTTP_GET, "/_security/_authenticate", PRIV_NONE,
+     "cluster:admin/xpack/security/user/authenticate", NULL, 0, get_authenticate},
+
+    {HTTP_GET, "/_inference", PRIV_MONITOR_INFERENCE, INF "/get", get_params, 0, get_endpoints},
+    {HTTP_GET, ID, PRIV_MONITOR_INFERENCE, INF "/get", get_params, 0, get_endpoints},
+    {HTTP_GET, TASK_ID, PRIV_MONITOR_INFERENCE, INF "/get", get_params, 0, get_endpoints},
+    {HTTP_PUT, ID, PRIV_MANAGE_INFERENCE, INF_ADMIN "/put", timeout_params, ROUTE_BODY,
+     put_endpoint},
+    {HTTP_PUT, TASK_ID, PRIV_MANAGE_INFERENCE, INF_ADMIN "/put", timeout_params, ROUTE_BODY,
+     put_endpoint},
+    {HTTP_PUT, ID "/_update", PRIV_MANAGE_INFERENCE, INF_ADMIN "/update", timeout_params, 0,
+     update_endpoint},
+    {HTTP_PUT, TASK_ID "/_update", PRIV_MANAGE_INFERENCE, INF_ADMIN "/update", timeout_params, 0,
+     update_endpoint},
+    /* clients of 8.17 send POST */
+    {HTTP_POST, ID "/_update", PRIV_MANAGE_INFERENCE, INF_ADMIN "/update", timeout_params, 0,
+     update_endpoint},
+    {HTTP_POST, TASK_ID "/_update", PRIV_MANAGE_INFERENCE, INF_ADMIN "/update", timeout_params, 0,
+     update_endpoint},
+    {HTTP_DELETE, ID, PRIV_MANAGE_INFERENCE, INF_ADMIN "/delete", delete_params, 0,
+     delete_endpoint},
+    {HTTP_DELETE, TASK_ID, PRIV_MANAGE_INFERENCE, INF_ADMIN "/delete", delete_params, 0,
+     delete_endpoint},
+    {HTTP_GET, "/_inference/_services", PRIV_MONITOR_INFERENCE, INF "/services/get", NULL, 0,
+     get_services},
+    {HTTP_GET, "/_inference/_services/{task_type}", PRIV_MONITOR_INFERENCE, INF "/services/get",
+     NULL, 0, get_services},
+    {HTTP_GET, "/_inference/.diagnostics", PRIV_MONITOR_INFERENCE, INF "/diagnostics/get", NULL, 0,
+     get_diagnostics},
+
+    {HTTP_POST, ID, PRIV_MONITOR_INFERENCE, INF "/post", timeout_params, ROUTE_BODY | ROUTE_INFER,
+     post_infer},
+    {HTTP_POST, TASK_ID, PRIV_MONITOR_INFERENCE, INF "/post", timeout_params,
+     ROUTE_BODY | ROUTE_INFER, post_infer},
+    {HTTP_POST, ID "/_stream", PRIV_MONITOR_INFERENCE, INF "/post", timeout_params,
+     ROUTE_BODY | ROUTE_INFER | ROUTE_STREAM, post_stream},
+    {HTTP_POST, TASK_ID "/_stream", PRIV_MONITOR_INFERENCE, INF "/post", timeout_params,
+     ROUTE_BODY | ROUTE_INFER | ROUTE_STREAM, post_stream},
+    /* 8.17's name for chat_completion's stream */
+    {HTTP_POST, ID "/_unified", PRIV_MONITOR_INFERENCE, INF "/unified", timeout_params,
+     ROUTE_BODY | ROUTE_INFER | ROUTE_STREAM, post_stream},
+    {HTTP_POST, TASK_ID "/_unified", PRIV_MONITOR_INFERENCE, INF "/unified", timeout_params,
+     ROUTE_BODY | ROUTE_INFER | ROUTE_STREAM, post_stream},
+
+    {HTTP_GET, "/_health", PRIV_NONE, "", NULL, ROUTE_OPEN, get_health},
+    {HTTP_GET, "/_prometheus/metrics", PRIV_MONITOR, "cluster:monitor/prometheus/metrics", NULL,
+     ROUTE_TEXT, get_metrics},
+};
+
+void routes_add(struct router *router)
+{
+    for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++)
+        router_add(router, routes[i].method, routes[i].path, &routes[i]);
+}
