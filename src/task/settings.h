@@ -1,4 +1,5 @@
 /* settings: what an endpoint can be told, as rows of a table; and one set of values for it.
+ * Source: shared facts, inference.md 4 to 7.2 (as Elasticsearch 9.1 where versions differ).
  *
  * A service has one static table for all its task types. One row says everything: where the setting
  * stands in the body, its type, limits, default, which tasks have it, how GET _services shows it.
@@ -12,7 +13,8 @@
  *     };
  *     struct str model = values->v[S_MODEL_ID].s;
  *
- * Rows are printed in table order, service settings first. */
+ * Rows are printed in table order, service settings first. Two rows may share a name and place when
+ * their tasks do not overlap (another default, say): settings_get then gives the one that is set. */
 #ifndef INFERD_SETTINGS_H
 #define INFERD_SETTINGS_H
 
@@ -35,7 +37,7 @@ enum setting_type {
     SETTING_LONG,
     SETTING_FLOAT,
     SETTING_BOOL,
-    SETTING_ENUM,      /* one of choices; case as ES has it for that setting */
+    SETTING_ENUM,      /* one of choices, read without regard to case, kept as the choice has it */
     SETTING_STR_MAP,   /* {S: S} */
     SETTING_STR_LIST,
     SETTING_JSON,      /* any object, kept as it is */
@@ -48,7 +50,8 @@ enum setting_flag {
     SETTING_UPDATABLE = 2,     /* _update may change it */
     SETTING_UNLISTED = 4,      /* not in GET _services */
     SETTING_NOT_PRINTED = 8,   /* stored, not shown */
-    SETTING_INTERNAL = 16      /* sending it is an error: "does not allow the setting [x]" */
+    SETTING_INTERNAL = 16,     /* sending it is an error: "does not allow the setting [x]" */
+    SETTING_UI_FIXED = 32      /* GET _services says "updatable": false all the same */
 };
 
 struct setting {
@@ -68,6 +71,14 @@ struct setting {
     const char *ui_type;      /* "str", "int", "list", "bool", "map"; NULL: by type */
     const char *ui_default;   /* JSON text of default_value; NULL: none */
     unsigned ui_required;     /* 0: as flags; else TASK bits... kept simple: non-zero = true */
+    /* Rarely needed: */
+    unsigned required_for;    /* TASK bits that require it, when SETTING_REQUIRED would be too much */
+    const char *one_of;       /* rows of equal text: at least one must be given. The text is what
+                                 ES prints: "num_allocations, adaptive_allocations" */
+    const char *unless;       /* a service setting that, when given, lifts required and one_of */
+    const char *const *legacy; /* names read from task_settings when it is absent where it belongs
+                                  (openai: "model", "model_id"); NULL-terminated */
+    const char *ui_name;      /* key in GET _services; NULL: name, or the ES name of the type */
 };
 
 struct settings_table {
@@ -90,8 +101,8 @@ struct value {
         int64_t i;
         double d;
         bool b;
-        const struct json *json;
-        const struct secret *secret;
+        const struct json *json;       /* STR_MAP, STR_LIST, JSON */
+        const struct secret *secret;   /* every IN_SECRET row; a STR_MAP as its JSON text */
         struct adaptive adaptive;
     };
 };
@@ -108,12 +119,59 @@ struct values {
 int settings_find(const struct settings_table *, const char *name);
 const struct value *settings_get(const struct values *, const char *name); /* NULL: no such row */
 
+/* For GET _services: "rate_limit.requests_per_minute"; "str", "int", "list", "bool" or "map";
+ * required; updatable. */
+const char *setting_ui_name(const struct setting *);
+const char *setting_ui_type(const struct setting *);
+bool setting_ui_required(const struct setting *);
+bool setting_ui_updatable(const struct setting *);
+
 /* Ready-made rows, shared by many services. */
 #define SETTING_API_KEY(task_bits)                                                                 \
     {                                                                                              \
         .name = "api_key", .place = IN_SECRET, .type = SETTING_STR, .tasks = (task_bits),          \
         .flags = SETTING_REQUIRED | SETTING_UPDATABLE, .label = "API Key",                         \
         .description = "API Key for the provider you're connecting to.",                           \
+    }
+
+#define SETTING_ROW_RATE_LIMIT(task_bits)                                                          \
+    {                                                                                              \
+        .name = "rate_limit", .place = IN_SERVICE, .type = SETTING_RATE_LIMIT,                     \
+        .tasks = (task_bits), .flags = SETTING_UPDATABLE | SETTING_UI_FIXED,                       \
+        .label = "Rate Limit", .description = "Minimize the number of rate limit errors.",         \
+    }
+
+#define SETTING_ROW_MAX_INPUT_TOKENS(task_bits)                                                    \
+    {                                                                                              \
+        .name = "max_input_tokens", .place = IN_SERVICE, .type = SETTING_INT,                      \
+        .tasks = (task_bits),                                                                      \
+        .flags = SETTING_UPDATABLE | SETTING_UI_FIXED | SETTING_UNLISTED,                          \
+        .label = "Maximum Input Tokens",                                                           \
+        .description = "Allows you to specify the maximum number of tokens per input.",            \
+    }
+
+/* Measured by the probe; given by the caller too, where the service has it. */
+#define SETTING_ROW_DIMENSIONS(task_bits)                                                          \
+    {                                                                                              \
+        .name = "dimensions", .place = IN_SERVICE, .type = SETTING_INT, .tasks = (task_bits),      \
+        .flags = SETTING_UNLISTED, .label = "Dimensions",                                          \
+        .description = "The number of dimensions the resulting embeddings should have.",           \
+    }
+
+/* A default is not set here but by the probe: endpoint_with_dimensions. */
+#define SETTING_ROW_SIMILARITY(task_bits)                                                          \
+    {                                                                                              \
+        .name = "similarity", .place = IN_SERVICE, .type = SETTING_ENUM, .tasks = (task_bits),     \
+        .flags = SETTING_UNLISTED, .choices = similarity_choices, .label = "Similarity",           \
+        .description = "The similarity measure.",                                                  \
+    }
+
+/* What ES remembers beside dimensions; sending it is an error in its words. */
+#define SETTING_ROW_DIMENSIONS_SET_BY_USER(task_bits)                                              \
+    {                                                                                              \
+        .name = "dimensions_set_by_user", .place = IN_SERVICE, .type = SETTING_BOOL,               \
+        .tasks = (task_bits),                                                                      \
+        .flags = SETTING_INTERNAL | SETTING_UNLISTED | SETTING_NOT_PRINTED,                        \
     }
 
 extern const char *const similarity_choices[]; /* cosine, dot_product, l2_norm */
