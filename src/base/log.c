@@ -196,12 +196,12 @@ static void write_json(struct line *l, const char *now, const char *name, const 
 
 static void put_plain_err(struct line *l, const struct err *e)
 {
-    put_c(l, err_type(e));
-    put_c(l, ": ");
-    put_string(l, str_c(e->reason));
-    if (e->cause) {
-        put_c(l, " caused by ");
-        put_plain_err(l, e->cause);
+    for (; e; e = e->cause) {
+        put_c(l, err_type(e));
+        put_c(l, ": ");
+        put_string(l, str_c(e->reason));
+        if (e->cause)
+            put_c(l, " caused by ");
     }
 }
 
