@@ -1,0 +1,432 @@
+/* main: reads the options, wires the parts, waits; then drains calls and closes the store. */
+#include <argp.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "api.h"
+#include "bug.h"
+#include "clock.h"
+#include "config.h"
+#include "identity.h"
+#include "log.h"
+#include "processors.h"
+
+/* --- command line --- */
+
+const char *argp_program_version = "inferd " INFERD_VERSION;
+
+#define EXIT_CONFIG 78 /* sysexits.h: configuration error */
+
+struct arguments {
+    const char *config;
+    const char *overrides[256];
+    size_t n_overrides;
+    bool help_settings, check_config;
+};
+
+static error_t parse_argument(int key, char *arg, struct argp_state *state)
+{
+    struct arguments *a = state->input;
+    switch (key) {
+    case 'E':
+        if (a->n_overrides == sizeof a->overrides / sizeof a->overrides[0])
+            argp_error(state, "too many -E options");
+        a->overrides[a->n_overrides++] = arg;
+        return 0;
+    case 'c':
+        a->config = arg;
+        return 0;
+    case 'H':
+        a->help_settings = true;
+        return 0;
+    case 'C':
+        a->check_config = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_usage(state);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_option argp_options[] = {
+    {NULL, 'E', "NAME=VALUE", 0, "Set an option, over the environment and the file", 0},
+    {"config", 'c', "FILE", 0, "Options file (default: inferd.yml, if there is one)", 0},
+    {"help-settings", 'H', NULL, 0, "List every option with its default", 0},
+    {"check-config", 'C', NULL, 0, "Read every option, say each mistake, and exit", 0},
+    {0}};
+
+static const struct argp argp = {
+    .options = argp_options,
+    .parser = parse_argument,
+    .doc = "An inference server with Elasticsearch's API.\v"
+           "ELASTIC_PASSWORD in the environment sets the password of the user elastic on the "
+           "first start. SIGTERM drains, SIGHUP reads the reloadable options again."};
+
+/* --- the parts --- */
+
+struct worker {
+    pthread_t thread;
+    struct loop *loop;
+    struct http_server *server;
+    struct loop_msg drain;
+    struct server *owner;
+};
+
+struct server {
+    struct arguments arguments;
+    struct config config;
+    struct store *store;
+    struct pool *pool;
+    struct models *models;
+    struct security *security;
+    struct inference *inference;
+    struct api *api;
+    struct loop **loops;
+    struct worker *workers; /* [0] runs on the main thread */
+    int n_loops, processors;
+    atomic_int draining; /* loops that have not drained yet */
+    bool stopping;
+    struct loop_fd signals;
+    struct loop_timer grace;
+};
+
+static void apply_logging(const struct config *c)
+{
+    enum log_level level = LOG_INFO;
+    log_level_parse(str_c(c->logger_level), &level);
+    log_set(level, strcmp(c->logger_format, "plain") == 0 ? LOG_PLAIN : LOG_JSON);
+}
+
+/* --- signals --- */
+
+static void stop_all(struct server *s)
+{
+    for (int i = 0; i < s->n_loops; i++)
+        loop_stop(s->loops[i]);
+}
+
+static void drained(void *ctx)
+{
+    struct server *s = ctx;
+    if (atomic_fetch_sub(&s->draining, 1) == 1)
+        stop_all(s);
+}
+
+static void drain_one(struct loop_msg *msg)
+{
+    struct worker *w = (struct worker *)((char *)msg - offsetof(struct worker, drain));
+    http_server_drain(w->server, drained, w->owner);
+}
+
+static void grace_over(struct loop_timer *timer)
+{
+    struct server *s = (struct server *)((char *)timer - offsetof(struct server, grace));
+    log_warn("calls were still in flight at the end of the grace period");
+    stop_all(s);
+}
+
+static void begin_drain(struct server *s, int signal)
+{
+    if (s->stopping) { /* asked twice: at once */
+        stop_all(s);
+        return;
+    }
+    s->stopping = true;
+    log_info("draining", LOG_I("signal", signal), LOG_I("grace_ms", s->config.node_shutdown_grace));
+    atomic_store(&s->draining, s->n_loops);
+    loop_timer_set(s->loops[0], &s->grace, clock_mono_ms() + s->config.node_shutdown_grace,
+                   grace_over);
+    for (int i = 0; i < s->n_loops; i++) {
+        s->workers[i].drain.run = drain_one;
+        loop_post(s->loops[i], &s->workers[i].drain);
+    }
+}
+
+static void reload(struct server *s)
+{
+    struct config fresh;
+    if (config_read(&fresh, s->arguments.config, s->arguments.overrides, s->arguments.n_overrides,
+                    stderr)) {
+        apply_logging(&fresh);
+        s->config.node_shutdown_grace = fresh.node_shutdown_grace;
+        log_info("reloaded", LOG_C("logger.level", fresh.logger_level));
+    } else {
+        log_error("options not reloaded: they hold mistakes");
+    }
+    config_deinit(&fresh);
+}
+
+static void on_signal(struct loop_fd *watch, uint32_t events)
+{
+    struct server *s = (struct server *)((char *)watch - offsetof(struct server, signals));
+    (void)events;
+    struct signalfd_siginfo info;
+    while (read(watch->fd, &info, sizeof info) == sizeof info) {
+        if (info.ssi_signo == SIGHUP)
+            reload(s);
+        else
+            begin_drain(s, (int)info.ssi_signo);
+    }
+}
+
+static void watch_signals(struct server *s)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    BUG_ON(fd < 0);
+    loop_fd_add(s->loops[0], &s->signals, fd, EPOLLIN, on_signal);
+}
+
+/* --- opening --- */
+
+static bool host_is_loopback(const char *host)
+{
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
+           strcmp(host, "localhost") == 0 || strcmp(host, "_local_") == 0;
+}
+
+static struct err *open_security(struct server *s)
+{
+    const struct config *c = &s->config;
+    if (!c->security_enabled && !host_is_loopback(c->http_host) && !c->security_allow_insecure)
+        return err_new(ERR_ARGUMENT,
+                       "[xpack.security.enabled] is false but [http.host] is [%s], which others "
+                       "can reach; set [security.allow_insecure] to true if that is meant",
+                       c->http_host);
+    char *printed = NULL;
+    TRY(security_open(s->store, s->pool, c->security_enabled, getenv("ELASTIC_PASSWORD"), &printed,
+                      &s->security));
+    unsetenv("ELASTIC_PASSWORD");
+    if (printed) {
+        fprintf(stderr, "Password of the user elastic (printed once): %s\n", printed);
+        secret_wipe(printed, strlen(printed));
+        free(printed);
+    }
+    return NULL;
+}
+
+static void open_models(struct server *s)
+{
+    struct config *c = &s->config;
+    if (!c->path_models[0]) {
+        free(c->path_models);
+        size_t n = strlen(c->path_data) + sizeof "/models";
+        c->path_models = mem_new(n);
+        snprintf(c->path_models, n, "%s/models", c->path_data);
+    }
+    struct models_options o = {.path = c->path_models,
+                               .processors = s->processors,
+                               .queue_capacity = (size_t)c->model_queue};
+    s->models = models_new(&o, s->pool);
+}
+
+static void open_loops(struct server *s)
+{
+    s->n_loops = s->config.http_loops ? s->config.http_loops : s->processors;
+    s->loops = mem_array((size_t)s->n_loops, sizeof *s->loops);
+    s->workers = mem_array((size_t)s->n_loops, sizeof *s->workers);
+    for (int i = 0; i < s->n_loops; i++) {
+        s->loops[i] = loop_new(i);
+        s->workers[i].loop = s->loops[i];
+        s->workers[i].owner = s;
+    }
+}
+
+static struct err *open_inference(struct server *s)
+{
+    const struct config *c = &s->config;
+    struct inference_options o = {
+        .retry_initial_delay_ms = c->retry_initial_delay,
+        .retry_max_delay_ms = c->retry_max_delay,
+        .retry_timeout_ms = c->retry_timeout,
+        .max_response_bytes = (size_t)c->max_response_size,
+        .stream_stall_ms = c->stream_stall,
+        .queue_capacity = (size_t)c->queue_capacity,
+        .reduction = c->reduction,
+        .allow_private = c->allow_private,
+        .skip_probe = c->skip_probe,
+        .bases = c->bases,
+        .n_bases = c->n_bases,
+        .client = {.connect_timeout_ms = c->connect_timeout,
+                   .max_total_connections = c->max_total_connections,
+                   .max_route_connections = c->max_route_connections,
+                   .max_idle_ms = c->max_idle,
+                   .ca_file = c->upstream_ca[0] ? c->upstream_ca : NULL},
+    };
+    struct inference_parts parts = {.store = s->store,
+                                    .pool = s->pool,
+                                    .models = s->models,
+                                    .loops = s->loops,
+                                    .n_loops = (size_t)s->n_loops};
+    s->inference = inference_new(&o, &parts);
+    return inference_load(s->inference);
+}
+
+static struct err *open_api(struct server *s)
+{
+    const struct config *c = &s->config;
+    struct identity id;
+    TRY(identity_read(s->store, &id));
+    struct api_options o = {.node_name = c->node_name,
+                            .cluster_name = c->cluster_name,
+                            .cluster_uuid = id.cluster_uuid,
+                            .node_id = id.node_id,
+                            .publish_host = c->http_host,
+                            .publish_port = c->http_port,
+                            .max_content_length = (size_t)c->http_max_content_length};
+    struct api_parts parts = {.inference = s->inference, .security = s->security};
+    s->api = api_new(&o, &parts);
+    return NULL;
+}
+
+static struct err *write_port(const struct server *s, int port)
+{
+    char path[4096], text[16];
+    snprintf(path, sizeof path, "%s/http.port", s->config.path_data);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    int n = snprintf(text, sizeof text, "%d\n", port);
+    bool ok = fd >= 0 && write(fd, text, (size_t)n) == n;
+    if (fd >= 0)
+        close(fd);
+    return ok ? NULL : err_new(ERR_IO, "cannot write [%s]: %s", path, strerror(errno));
+}
+
+static struct err *listen_all(struct server *s)
+{
+    const struct config *c = &s->config;
+    struct http_server_options o = {
+        .max_head_bytes = (size_t)c->http_max_header_size,
+        .max_body_bytes = (size_t)c->http_max_content_length,
+        .head_timeout_ms = c->http_head_timeout,
+        .body_timeout_ms = c->http_body_timeout,
+        .write_timeout_ms = c->http_write_timeout,
+        .idle_timeout_ms = c->http_idle_timeout,
+        .max_connections = (size_t)c->http_max_connections,
+        .stream_high_water_bytes = 256 << 10,
+        .compress = c->http_compression,
+        .compress_min_bytes = 1024,
+    };
+    int port = c->http_port;
+    for (int i = 0; i < s->n_loops; i++) {
+        s->workers[i].server = http_server_new(s->loops[i], &o, api_hooks(), s->api);
+        TRY(http_server_listen(s->workers[i].server, c->http_host, port, &port));
+    }
+    api_set_port(s->api, port);
+    TRY(write_port(s, port));
+    log_info("listening", LOG_C("http.host", c->http_host), LOG_I("http.port", port),
+             LOG_I("loops", s->n_loops), LOG_C("version", INFERD_VERSION));
+    return NULL;
+}
+
+static struct err *open_all(struct server *s)
+{
+    const struct config *c = &s->config;
+    s->processors = c->node_processors ? c->node_processors : processors_count();
+    TRY(store_open(c->store, c->path_data, &s->store));
+    s->pool = pool_new(s->processors < 2 ? 4 : 2 * s->processors);
+    open_loops(s);
+    watch_signals(s);
+    TRY(open_security(s));
+    open_models(s);
+    TRY(open_inference(s));
+    TRY(open_api(s));
+    return listen_all(s);
+}
+
+/* --- running and closing --- */
+
+static void *run_loop(void *arg)
+{
+    struct worker *w = arg;
+    loop_run(w->loop);
+    return NULL;
+}
+
+static void run_all(struct server *s)
+{
+    for (int i = 1; i < s->n_loops; i++)
+        BUG_ON(pthread_create(&s->workers[i].thread, NULL, run_loop, &s->workers[i]) != 0);
+    loop_run(s->loops[0]);
+    for (int i = 1; i < s->n_loops; i++)
+        pthread_join(s->workers[i].thread, NULL);
+}
+
+/* The order is that of who may still call whom. */
+static void close_all(struct server *s)
+{
+    pool_free(s->pool);
+    models_free(s->models);
+    for (int i = 0; i < s->n_loops; i++)
+        http_server_free(s->workers[i].server);
+    inference_free(s->inference);
+    api_free(s->api);
+    security_close(s->security);
+    if (s->signals.loop) {
+        int fd = s->signals.fd;
+        loop_timer_cancel(&s->grace);
+        loop_fd_del(&s->signals);
+        close(fd);
+    }
+    for (int i = 0; i < s->n_loops; i++)
+        loop_free(s->loops[i]);
+    store_close(s->store);
+    free(s->loops);
+    free(s->workers);
+}
+
+/* Keys must not end in a core file; and every connection is a descriptor. */
+static void harden(void)
+{
+    prctl(PR_SET_DUMPABLE, 0);
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static struct server server;
+    struct server *s = &server;
+    argp_parse(&argp, argc, argv, 0, NULL, &s->arguments);
+    if (s->arguments.help_settings) {
+        config_help(stdout);
+        return 0;
+    }
+    bool good = config_read(&s->config, s->arguments.config, s->arguments.overrides,
+                            s->arguments.n_overrides, stderr);
+    if (!good || s->arguments.check_config) {
+        config_deinit(&s->config);
+        return good ? 0 : EXIT_CONFIG;
+    }
+    harden();
+    apply_logging(&s->config);
+    struct err *e = open_all(s);
+    if (e) {
+        log_error("cannot start", LOG_E(e));
+        err_free(e);
+    } else {
+        run_all(s);
+        log_info("stopped");
+    }
+    close_all(s);
+    config_deinit(&s->config);
+    return e ? 1 : 0;
+}
