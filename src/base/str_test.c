@@ -176,8 +176,7 @@ static void checks_utf8(void **state)
                           "\xef\xbf\xbf",
                           "\xf0\x90\x80\x80",
                           "\xf4\x8f\xbf\xbf",
-                          "12345678\xc3\xa9"
-                          "12345678"};
+                          "abcdefgh\xc3\xa9zzzzzzzz"};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
         assert_true(str_utf8_ok(str_c(good[i])));
     const char *bad[] = {
