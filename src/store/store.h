@@ -42,26 +42,27 @@ struct docs {
     size_t n;
 };
 
-#define STORE_ANY_REV UINT64_MAX /* put: whether it exists or not */
+#define STORE_ANY_REV UINT64_MAX /* whether it exists or not; dropping an absent one is fine */
 
 struct change {
     enum store_kind kind;
     struct str id;
-    struct str body;  /* p == NULL: drop */
-    uint64_t expect;  /* revision it must have; 0: must not exist; or STORE_ANY_REV */
+    struct str body; /* p == NULL: drop */
+    uint64_t expect; /* revision it must have; 0: must not exist; or STORE_ANY_REV */
 };
 
 struct err *store_open(const char *driver, const char *path_data, struct store **out);
 void store_close(struct store *);
 
-/* Absent: ERR_NOT_FOUND. Copies into the arena. */
+/* Absent: ERR_NOT_FOUND. Copies into the arena (a secret too: let that arena end soon). */
 struct err *store_get(struct store *, enum store_kind, struct str id, struct arena *,
                       struct doc *out);
 /* Wrong `expect`: ERR_CONFLICT (exists: ERR_EXISTS when expect is 0; absent: ERR_NOT_FOUND). */
 struct err *store_put(struct store *, enum store_kind, struct str id, struct str body,
                       uint64_t expect, uint64_t *rev_out);
 struct err *store_drop(struct store *, enum store_kind, struct str id, uint64_t expect);
-/* One transaction; on error nothing has changed. */
+/* One transaction; on error nothing has changed. All of them get the one revision in *rev_out
+ * (which may be NULL). No document may be named twice. */
 struct err *store_apply(struct store *, const struct change *, size_t n, uint64_t *rev_out);
 /* Sorted by id, bytewise. */
 struct err *store_list(struct store *, enum store_kind, struct arena *, struct docs *out);
