@@ -547,7 +547,7 @@ static void conversions(void **state)
     for (int i = 0; i < 50000; i++) {
         char text[64], *p = text;
         uint32_t n = 1 + random_below(22), point = random_below(25);
-        p += sprintf(p, "%s%u", i % 2 ? "-" : "", random_below(10));
+        p += snprintf(p, 16, "%s%u", i % 2 ? "-" : "", random_below(10));
         for (uint32_t k = 0; k < n && text[i % 2] != '0'; k++)
             *p++ = (char)('0' + random_below(10));
         if (point < 23) {
@@ -557,7 +557,7 @@ static void conversions(void **state)
         }
         *p = '\0';
         if (i % 3 == 0)
-            sprintf(p, "e%d", (int)random_below(110) - 60);
+            snprintf(p, 13, "e%d", (int)random_below(110) - 60);
         assert_reads_as(text, strtof(text, NULL), strtod(text, NULL));
         arena_reset(arena);
     }
@@ -574,7 +574,7 @@ static void long_numbers(void **state)
         text[1501] = '\0';
         assert_reads_as(text, strtof(text, NULL), strtod(text, NULL));
         memcpy(text, "9007199254740993", 16);
-        strcpy(text + 1501, "e-1485");
+        memcpy(text + 1501, "e-1485", 7);
         assert_reads_as(text, strtof(text, NULL), strtod(text, NULL));
     }
 }

@@ -61,4 +61,6 @@ uint64_t str_hash(struct str s); /* SipHash with a key made at start: safe for o
 
 bool str_utf8_ok(struct str s); /* well-formed UTF-8, no surrogates, no overlong forms */
 
+#include "banned.h"
+
 #endif
