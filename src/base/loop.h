@@ -38,10 +38,11 @@ struct loop_msg {
 };
 
 struct loop *loop_new(int index);
+/* Once nobody posts any more (pools freed, other loops ended); what is still queued never runs. */
 void loop_free(struct loop *);
 int loop_index(const struct loop *);
 void loop_run(struct loop *); /* returns after loop_stop */
-void loop_stop(struct loop *); /* Thread: any */
+void loop_stop(struct loop *); /* Thread: any. What was posted before it still runs. */
 
 void loop_fd_add(struct loop *, struct loop_fd *, int fd, uint32_t events,
                  void (*ready)(struct loop_fd *, uint32_t));

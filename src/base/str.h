@@ -52,8 +52,9 @@ bool str_split(struct str *rest, char sep, struct str *part_out);
 bool str_to_i64(struct str s, int64_t *out);
 bool str_to_u64(struct str s, uint64_t *out);
 
-/* Bytes as Elasticsearch writes sizes ("100mb", "1b", "50 gb") and times ("30s", "500ms", "1d",
- * "-1" and "0" without a unit). False: not readable. Units: bytes; milliseconds. */
+/* Bytes as Elasticsearch writes sizes ("100mb", "1b", "50 gb", "1.5gb") and times ("30s", "500ms",
+ * "1d"; no fractions); "-1" and "0" also without a unit, where -1 means no limit and is UINT64_MAX
+ * as a size and -1 as a time. False: not readable. Units: bytes; milliseconds. */
 bool str_to_bytes(struct str s, uint64_t *out);
 bool str_to_ms(struct str s, int64_t *out);
 
