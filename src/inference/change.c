@@ -196,7 +196,10 @@ static struct err *probe_dimensions(struct op *op, const struct result *result)
                           (long long)found, (long long)asked->i, STR_ARG(op->change.id));
     if (row < 0)
         return NULL;
-    struct endpoint *measured = endpoint_with_dimensions(op->ep, found, NULL);
+    const struct value *similarity = settings_get(&op->ep->values, "similarity");
+    bool given = similarity && similarity->set;
+    struct endpoint *measured =
+        endpoint_with_dimensions(op->ep, found, given ? NULL : op->ep->provider->similarity);
     measured->provider = op->ep->provider;
     inference_attach_group(op->inf, measured);
     endpoint_unref(op->ep);

@@ -18,9 +18,9 @@ enum verdict_action {
 
 struct verdict {
     enum verdict_action action;
-    struct str prefix;   /* "Received a rate limit status code": ES's words, providers.md 1.3 */
-    struct str message;  /* what the provider's body says; {NULL, 0}: nothing */
-    int status;          /* what the client gets; 0: by the rule of providers.md 1.4 */
+    struct str prefix;  /* "Received a rate limit status code": ES's words, providers.md 1.3 */
+    struct str message; /* what the provider's body says; {NULL, 0}: nothing */
+    int status;         /* what the client gets; 0: by the rule of providers.md 1.4 */
     struct str chat_type, chat_code, chat_param; /* for the chat envelope; {NULL, 0}: derived */
 };
 
@@ -32,15 +32,15 @@ struct stream {
     struct arena *scratch; /* reset after each event */
     bool finished;         /* the provider said that it is complete ([DONE], message-end) */
     struct usage usage;
-    void *state;           /* the provider's own, in arena */
+    void *state; /* the provider's own, in arena */
 };
 
 struct provider_task {
     enum task task;
-    const char *request_name; /* "OpenAI embeddings": for "Failed to send X request" */
-    const char *one_input;    /* "OpenAI chat completions": more than one input is
-                                 "<this> only accepts 1 input"; NULL: any number */
-    int64_t default_rpm;      /* requests per minute */
+    const char *request_name;  /* "OpenAI embeddings": for "Failed to send X request" */
+    const char *one_input;     /* "OpenAI chat completions": more than one input is
+                                  "<this> only accepts 1 input"; NULL: any number */
+    int64_t default_rpm;       /* requests per minute */
     enum framing_kind framing; /* of its streams; FRAMING_NONE: does not stream */
     struct err *(*build)(const struct endpoint *, const struct input *, struct http_out *out);
     /* A whole 2xx answer. Errors: "Failed to find required field [data] in X response". */
@@ -53,27 +53,28 @@ struct provider_task {
 struct auth; /* token exchanges and signatures: next step (Bedrock, Google, IBM, Entra) */
 
 struct provider {
-    const char *name;              /* "openai" */
-    const char *label;             /* "OpenAI": GET _services */
+    const char *name;  /* "openai" */
+    const char *label; /* "OpenAI": GET _services */
     const struct settings_table *settings;
     const struct provider_task *tasks;
     size_t n_tasks;
-    const char *const *group_by;   /* settings whose values make a rate limit group; NULL-term. */
-    bool cuts_input;               /* max_input_tokens is applied before sending (x 3 chars) */
-    bool local;                    /* answered by model/, not over HTTP: tasks have no build */
-    bool unlisted;                 /* not in GET _services */
+    const char *const *group_by; /* settings whose values make a rate limit group; NULL-term. */
+    const char *similarity;      /* of embeddings when the caller names none; NULL: no default */
+    bool cuts_input;             /* max_input_tokens is applied before sending (x 3 chars) */
+    bool local;                  /* answered by model/, not over HTTP: tasks have no build */
+    bool unlisted;               /* not in GET _services */
     /* Beyond the rows: checks across settings after parsing, may change values. NULL: none. */
     struct err *(*check)(struct endpoint *);
+    /* An answer that is not 2xx. */
     void (*judge)(const struct endpoint *, const struct http_in *, struct verdict *out);
-    /* ES's name for it in "The cohere service does not support unified completion". */
 };
 
 extern const struct provider *const providers[]; /* sorted by name; n_providers of them */
 extern const size_t n_providers;
 
-const struct provider *provider_find(struct str name); /* NULL: unknown */
+const struct provider *provider_find(struct str name);                         /* NULL: unknown */
 const struct provider_task *provider_task(const struct provider *, enum task); /* NULL: none */
-unsigned provider_tasks(const struct provider *); /* TASK bits */
+unsigned provider_tasks(const struct provider *);                              /* TASK bits */
 
 /* GET _services: the array, all or those that support one task (TASK_ANY: all). */
 void providers_render(struct json_out *, enum task);

@@ -53,6 +53,7 @@ struct input {
     bool stream;
     struct str *texts;              /* not chat; writable: shortened copies replace them */
     size_t n_texts;
+    bool *cut;                      /* which texts were shortened on the way out; NULL: none */
     struct str query;               /* rerank */
     bool has_query;
     enum input_type input_type;     /* root member; wins over task settings */

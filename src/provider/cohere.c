@@ -1,0 +1,353 @@
+/* cohere: embeddings, rerank and chat, API v2. Source: shared facts, providers.md 3.6 (API as of
+ * January 2025), inference.md 5.6 with what 9.1 adds. */
+#include "shape.h"
+
+#define TE  TASK_BIT(TASK_TEXT_EMBEDDING)
+#define RR  TASK_BIT(TASK_RERANK)
+#define CO  TASK_BIT(TASK_COMPLETION)
+#define ALL (TE | RR | CO)
+
+enum {
+    S_API_KEY,
+    S_URL,
+    S_SIMILARITY,
+    S_DIMENSIONS,
+    S_MAX_INPUT_TOKENS,
+    S_MODEL_ID,
+    S_RATE_LIMIT,
+    S_EMBEDDING_TYPE,
+    S_INPUT_TYPE,
+    S_TRUNCATE,
+    S_RETURN_DOCUMENTS,
+    S_TOP_N,
+    S_MAX_CHUNKS_PER_DOC,
+    N_SETTINGS
+};
+
+static const char *const embedding_types[] = {"binary", "bit", "byte", "float", "int8", NULL};
+static const char *const embedding_synonyms[] = {"binary", "bit", "int8", "byte", NULL};
+static const char *const input_types[] = {"classification", "clustering", "ingest", "search", NULL};
+static const char *const truncations[] = {"END", "NONE", "START", NULL};
+
+static const struct setting rows[N_SETTINGS] = {
+    [S_API_KEY] = SETTING_API_KEY(ALL),
+    [S_URL] = {.name = "url",
+               .place = IN_SERVICE,
+               .type = SETTING_URL,
+               .tasks = ALL,
+               .flags = SETTING_UNLISTED,
+               .label = "URL",
+               .description = "The URL endpoint to use for the requests."},
+    [S_SIMILARITY] = SETTING_ROW_SIMILARITY(TE),
+    [S_DIMENSIONS] = SETTING_ROW_DIMENSIONS(TE),
+    [S_MAX_INPUT_TOKENS] = SETTING_ROW_MAX_INPUT_TOKENS(TE),
+    [S_MODEL_ID] = {.name = "model_id",
+                    .alias = "model",
+                    .place = IN_SERVICE,
+                    .type = SETTING_STR,
+                    .tasks = ALL,
+                    .flags = SETTING_REQUIRED,
+                    .label = "Model ID",
+                    .description = "The name of the model to use for the inference task."},
+    [S_RATE_LIMIT] = SETTING_ROW_RATE_LIMIT(ALL),
+    [S_EMBEDDING_TYPE] = {.name = "embedding_type",
+                          .place = IN_SERVICE,
+                          .type = SETTING_ENUM,
+                          .tasks = TE,
+                          .flags = SETTING_UNLISTED,
+                          .choices = embedding_types,
+                          .synonyms = embedding_synonyms,
+                          .preset = "\"float\"",
+                          .label = "Embedding Type",
+                          .description = "The type of embedding to return."},
+    [S_INPUT_TYPE] = {.name = "input_type",
+                      .place = IN_TASK,
+                      .type = SETTING_ENUM,
+                      .tasks = TE,
+                      .flags = SETTING_UNLISTED,
+                      .choices = input_types,
+                      .label = "Input Type",
+                      .description = "The type of input passed to the model."},
+    [S_TRUNCATE] = {.name = "truncate",
+                    .place = IN_TASK,
+                    .type = SETTING_ENUM,
+                    .tasks = TE,
+                    .flags = SETTING_UNLISTED,
+                    .choices = truncations,
+                    .label = "Truncate",
+                    .description = "How the service handles inputs longer than the maximum."},
+    [S_RETURN_DOCUMENTS] = {.name = "return_documents",
+                            .place = IN_TASK,
+                            .type = SETTING_BOOL,
+                            .tasks = RR,
+                            .flags = SETTING_UNLISTED,
+                            .label = "Return Documents",
+                            .description = "Whether to return the text of the documents."},
+    [S_TOP_N] = {.name = "top_n",
+                 .place = IN_TASK,
+                 .type = SETTING_INT,
+                 .tasks = RR,
+                 .flags = SETTING_UNLISTED,
+                 .label = "Top N",
+                 .description = "The number of most relevant documents to return."},
+    [S_MAX_CHUNKS_PER_DOC] = {.name = "max_chunks_per_doc",
+                              .place = IN_TASK,
+                              .type = SETTING_INT,
+                              .tasks = RR,
+                              .flags = SETTING_UNLISTED,
+                              .label = "Maximum Chunks per Document",
+                              .description = "How many chunks a long document may be cut into."},
+};
+
+static const struct settings_table table = {.service = "cohere", .rows = rows, .n = N_SETTINGS};
+
+static void request(const struct endpoint *ep, const struct input *in, const char *path,
+                    struct http_out *out)
+{
+    const struct value *url = &ep->values.v[S_URL];
+    request_json(out, url->set ? url->s : arena_printf(out->arena, "https://api.cohere.ai%s", path),
+                 &in->values.v[S_API_KEY]);
+    http_header_add(&out->headers, STR("Request-Source"), STR("unspecified:elasticsearch"));
+}
+
+/* --- embeddings --- */
+
+/* The request's input type wins over the stored one; v2 wants one in any case. */
+static const char *cohere_input_type(const struct input *in)
+{
+    enum input_type type = in->input_type;
+    const struct value *stored = &in->values.v[S_INPUT_TYPE];
+    if (type == INPUT_UNSPECIFIED && stored->set)
+        input_type_parse(stored->s, &type);
+    switch (type) {
+    case INPUT_INGEST:
+        return "search_document";
+    case INPUT_CLASSIFICATION:
+        return "classification";
+    case INPUT_CLUSTERING:
+        return "clustering";
+    default:
+        return "search_query";
+    }
+}
+
+/* Our word for a type of embedding -> Cohere's. */
+static const char *cohere_embedding_type(const struct value *v)
+{
+    if (v->set && str_eq(v->s, STR("byte")))
+        return "int8";
+    if (v->set && str_eq(v->s, STR("bit")))
+        return "binary";
+    return "float";
+}
+
+static struct err *embed_build(const struct endpoint *ep, const struct input *in,
+                               struct http_out *out)
+{
+    const struct value *v = in->values.v;
+    request(ep, in, "/v2/embed", out);
+    struct body b;
+    body_begin(&b);
+    json_key_texts(&b.w, "texts", in->texts, in->n_texts);
+    json_key_str(&b.w, "model", v[S_MODEL_ID].s);
+    json_key_cstr(&b.w, "input_type", cohere_input_type(in));
+    json_key(&b.w, "embedding_types");
+    json_arr(&b.w);
+    json_put_cstr(&b.w, cohere_embedding_type(&v[S_EMBEDDING_TYPE]));
+    json_end(&b.w);
+    if (v[S_TRUNCATE].set)
+        json_key_str(&b.w, "truncate", v[S_TRUNCATE].s);
+    return body_finish(&b, out);
+}
+
+static struct err *embed_parse(const struct endpoint *ep, const struct input *in,
+                               const struct http_in *answer, struct result *out)
+{
+    static const char name[] = "Cohere embeddings";
+    const struct json *root;
+    TRY(answer_json(answer, &root));
+    const struct json *all = json_get(root, "embeddings");
+    const struct json *rows_found;
+    struct err *e;
+    if (json_is(all, JSON_ARRAY)) /* v1's shape, also of proxies */
+        e = floats_from(all, NULL, in, name, answer->arena, out);
+    else if (json_is(rows_found = json_get(all, "float"), JSON_ARRAY))
+        e = floats_from(rows_found, NULL, in, name, answer->arena, out);
+    else if (json_is(rows_found = json_get(all, "int8"), JSON_ARRAY))
+        e = bytes_from(rows_found, RESULT_BYTES, in, name, answer->arena, out);
+    else if (json_is(rows_found = json_get(all, "binary"), JSON_ARRAY))
+        e = bytes_from(rows_found, RESULT_BITS, in, name, answer->arena, out);
+    else if (!all)
+        e = missing_field("embeddings", name);
+    else
+        e = err_new(ERR_PARSE, "Failed to find a supported embedding type in the Cohere embeddings "
+                               "response. Supported types are [binary, float, int8]");
+    if (e)
+        return e;
+    out->usage.known = json_i64(json_path(root, "meta", "billed_units", "input_tokens", NULL),
+                                &out->usage.in_tokens);
+    return NULL;
+}
+
+/* --- rerank --- */
+
+static struct err *rerank_build(const struct endpoint *ep, const struct input *in,
+                                struct http_out *out)
+{
+    const struct value *v = in->values.v;
+    int64_t top_n;
+    request(ep, in, "/v2/rerank", out);
+    struct body b;
+    body_begin(&b);
+    json_key_str(&b.w, "model", v[S_MODEL_ID].s);
+    json_key_str(&b.w, "query", in->query);
+    json_key_texts(&b.w, "documents", in->texts, in->n_texts);
+    if (in->has_return_documents || v[S_RETURN_DOCUMENTS].set)
+        json_key_bool(&b.w, "return_documents", call_return_documents(in));
+    if (call_top_n(in, &top_n))
+        json_key_i64(&b.w, "top_n", top_n);
+    if (v[S_MAX_CHUNKS_PER_DOC].set)
+        json_key_i64(&b.w, "max_chunks_per_doc", v[S_MAX_CHUNKS_PER_DOC].i);
+    return body_finish(&b, out);
+}
+
+static struct err *rerank_parse(const struct endpoint *ep, const struct input *in,
+                                const struct http_in *answer, struct result *out)
+{
+    static const char *const scores[] = {"relevance_score", NULL};
+    const struct json *root;
+    TRY(answer_json(answer, &root));
+    const struct json *results = json_get(root, "results");
+    if (!json_is(results, JSON_ARRAY))
+        return missing_field("results", "Cohere rerank");
+    return ranked_from(results, scores, in, "Cohere rerank", answer->arena, out);
+}
+
+/* --- completion --- */
+
+static struct err *chat_build(const struct endpoint *ep, const struct input *in,
+                              struct http_out *out)
+{
+    request(ep, in, "/v2/chat", out);
+    struct body b;
+    body_begin(&b);
+    json_key(&b.w, "messages");
+    json_arr(&b.w);
+    json_obj(&b.w);
+    json_key_cstr(&b.w, "role", "user");
+    json_key_str(&b.w, "content", in->texts[0]);
+    json_end(&b.w);
+    json_end(&b.w);
+    json_key_str(&b.w, "model", in->values.v[S_MODEL_ID].s);
+    json_key_bool(&b.w, "stream", in->stream);
+    return body_finish(&b, out);
+}
+
+static void read_usage(const struct json *usage, struct usage *out)
+{
+    const struct json *units = json_get(usage, "billed_units");
+    out->known = json_i64(json_get(units, "input_tokens"), &out->in_tokens) |
+                 json_i64(json_get(units, "output_tokens"), &out->out_tokens);
+}
+
+/* The first part that is text: a model that reasons puts its thoughts before it. */
+static struct err *chat_parse_answer(const struct endpoint *ep, const struct input *in,
+                                     const struct http_in *answer, struct result *out)
+{
+    const struct json *root;
+    TRY(answer_json(answer, &root));
+    struct json_iter it = json_iter(json_path(root, "message", "content", NULL));
+    const struct json *text = NULL;
+    for (const struct json *part; !text && (part = json_next(&it));)
+        text = json_get(part, "text");
+    TRY(completion_from(text, "text", "Cohere completion", answer->arena, out));
+    read_usage(json_get(root, "usage"), &out->usage);
+    return NULL;
+}
+
+static struct err *message_end(struct stream *s, const struct json *delta)
+{
+    struct str reason = {0}, message = {0};
+    json_str(json_get(delta, "finish_reason"), &reason);
+    json_str(json_get(delta, "error"), &message);
+    read_usage(json_get(delta, "usage"), &s->usage);
+    if (str_eq(reason, STR("ERROR")) || str_eq(reason, STR("TIMEOUT")))
+        return err_status(500, "Cohere stopped the stream due to an error: %.*s",
+                          STR_ARG(message.n ? message : reason));
+    s->finished = true;
+    return NULL;
+}
+
+static struct err *chat_event(struct stream *s, const struct event *ev, struct sink *sink)
+{
+    struct str type = {0}, text;
+    if (str_eq(str_trim(ev->data), STR("[DONE]"))) {
+        s->finished = true;
+        return NULL;
+    }
+    const struct json *root;
+    struct err *bad = json_parse(s->scratch, ev->data, &root);
+    if (bad) {
+        err_free(bad);
+        return stream_error(s, (struct str){0});
+    }
+    if (!json_str(json_get(root, "type"), &type)) {
+        struct str message = {0};
+        json_str(json_get(root, "message"), &message);
+        return stream_error(s, message);
+    }
+    if (str_eq(type, STR("content-delta")) &&
+        json_str(json_path(root, "delta", "message", "content", "text", NULL), &text))
+        delta_text(sink, text);
+    else if (str_eq(type, STR("message-end")))
+        return message_end(s, json_get(root, "delta"));
+    return NULL;
+}
+
+/* --- refusals --- */
+
+static void judge(const struct endpoint *ep, const struct http_in *in, struct verdict *out)
+{
+    verdict_by_status(in->status, out);
+    verdict_message(in, out, "message", NULL);
+    if (in->status == 500 || in->status == 429)
+        out->action = VERDICT_RETRY;
+    else if (in->status == 400 &&
+             str_find(out->message,
+                      STR("invalid request: total number of texts must be at most")) != SIZE_MAX)
+        verdict_set(out, VERDICT_FAIL, "Received a texts array too large response");
+}
+
+static const struct provider_task tasks[] = {
+    {.task = TASK_TEXT_EMBEDDING,
+     .request_name = "Cohere embeddings",
+     .default_rpm = 10000,
+     .build = embed_build,
+     .parse = embed_parse},
+    {.task = TASK_RERANK,
+     .request_name = "Cohere rerank",
+     .default_rpm = 10000,
+     .build = rerank_build,
+     .parse = rerank_parse},
+    {.task = TASK_COMPLETION,
+     .request_name = "Cohere completion",
+     .one_input = "Cohere completion",
+     .default_rpm = 10000,
+     .framing = FRAMING_SSE,
+     .build = chat_build,
+     .parse = chat_parse_answer,
+     .on_event = chat_event},
+};
+
+static const char *const group_by[] = {"api_key", NULL};
+
+const struct provider provider_cohere = {
+    .name = "cohere",
+    .label = "Cohere",
+    .settings = &table,
+    .tasks = tasks,
+    .n_tasks = sizeof tasks / sizeof tasks[0],
+    .group_by = group_by,
+    .similarity = "dot_product",
+    .judge = judge,
+};

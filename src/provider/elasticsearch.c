@@ -1,0 +1,104 @@
+/* elasticsearch: models that inferd runs itself. Only settings stand here; model/ answers.
+ * Source: shared facts, inference.md 5.7. */
+#include "provider.h"
+
+#define TE TASK_BIT(TASK_TEXT_EMBEDDING)
+
+enum {
+    S_NUM_ALLOCATIONS,
+    S_NUM_THREADS,
+    S_MODEL_ID,
+    S_ADAPTIVE,
+    S_DIMENSIONS,
+    S_SIMILARITY,
+    S_ELEMENT_TYPE,
+    N_SETTINGS
+};
+
+static const char allocations_or_adaptive[] = "num_allocations, adaptive_allocations";
+static const char *const element_types[] = {"float", NULL};
+
+static const struct setting rows[N_SETTINGS] = {
+    [S_NUM_ALLOCATIONS] = {.name = "num_allocations",
+                           .place = IN_SERVICE,
+                           .type = SETTING_INT,
+                           .tasks = TE,
+                           .flags = SETTING_UPDATABLE,
+                           .one_of = allocations_or_adaptive,
+                           .label = "Number Allocations",
+                           .description = "The total number of allocations this model is assigned "
+                                          "across machine learning nodes.",
+                           .ui_default = "1",
+                           .ui_required = 1},
+    [S_NUM_THREADS] = {.name = "num_threads",
+                       .place = IN_SERVICE,
+                       .type = SETTING_INT,
+                       .tasks = TE,
+                       .flags = SETTING_REQUIRED,
+                       .label = "Number Threads",
+                       .description = "Sets the number of threads used by each model allocation "
+                                      "during inference.",
+                       .ui_default = "2"},
+    [S_MODEL_ID] = {.name = "model_id",
+                    .place = IN_SERVICE,
+                    .type = SETTING_STR,
+                    .tasks = TE,
+                    .flags = SETTING_REQUIRED,
+                    .label = "Model ID",
+                    .description = "The name of the model to use for the inference task."},
+    [S_ADAPTIVE] = {.name = "adaptive_allocations",
+                    .place = IN_SERVICE,
+                    .type = SETTING_ADAPTIVE,
+                    .tasks = TE,
+                    .flags = SETTING_UPDATABLE | SETTING_UNLISTED,
+                    .one_of = allocations_or_adaptive,
+                    .label = "Adaptive Allocations",
+                    .description = "Scales the number of allocations with the load."},
+    [S_DIMENSIONS] = {.name = "dimensions",
+                      .place = IN_SERVICE,
+                      .type = SETTING_INT,
+                      .tasks = TE,
+                      .flags = SETTING_UNLISTED,
+                      .label = "Dimensions",
+                      .description = "The number of dimensions of an embedding; measured."},
+    [S_SIMILARITY] = SETTING_ROW_SIMILARITY(TE),
+    [S_ELEMENT_TYPE] = {.name = "element_type",
+                        .place = IN_SERVICE,
+                        .type = SETTING_ENUM,
+                        .tasks = TE,
+                        .flags = SETTING_UNLISTED,
+                        .choices = element_types,
+                        .preset = "\"float\"",
+                        .label = "Element Type",
+                        .description = "The type of an embedding's numbers."},
+};
+
+static const struct settings_table table = {
+    .service = "elasticsearch", .rows = rows, .n = N_SETTINGS};
+
+/* What a deployment itself would refuse. */
+static struct err *check(struct endpoint *ep)
+{
+    int64_t threads = ep->values.v[S_NUM_THREADS].i;
+    if (threads > 32 || (threads & (threads - 1)) != 0)
+        return err_new(ERR_VALIDATION,
+                       "Validation Failed: 1: [num_threads] must be a power of 2 less than or "
+                       "equal to 32, but was [%lld];",
+                       (long long)threads);
+    return NULL;
+}
+
+static const struct provider_task tasks[] = {
+    {.task = TASK_TEXT_EMBEDDING, .request_name = "local text embedding"},
+};
+
+const struct provider provider_elasticsearch = {
+    .name = "elasticsearch",
+    .label = "Elasticsearch",
+    .settings = &table,
+    .tasks = tasks,
+    .n_tasks = sizeof tasks / sizeof tasks[0],
+    .similarity = "cosine",
+    .local = true,
+    .check = check,
+};

@@ -1,0 +1,384 @@
+#include "openai_shape.h"
+
+#include <strings.h>
+
+/* --- request --- */
+
+static void put_tool_calls(struct json_out *w, const struct chat_message *m)
+{
+    json_key(w, "tool_calls");
+    json_arr(w);
+    for (size_t i = 0; i < m->n_tool_calls; i++) {
+        const struct chat_tool_call *c = &m->tool_calls[i];
+        json_obj(w);
+        json_key_str(w, "id", c->id);
+        json_key_str(w, "type", c->type);
+        json_key(w, "function");
+        json_obj(w);
+        json_key_str(w, "name", c->name);
+        json_key_str(w, "arguments", c->arguments);
+        json_end(w);
+        json_end(w);
+    }
+    json_end(w);
+}
+
+static void put_content(struct json_out *w, const struct chat_message *m)
+{
+    json_key(w, "content");
+    if (!m->content_is_parts) {
+        json_put_str(w, m->content);
+        return;
+    }
+    json_arr(w);
+    for (size_t i = 0; i < m->n_parts; i++) {
+        json_obj(w);
+        json_key_str(w, "type", m->parts[i].type);
+        json_key_str(w, "text", m->parts[i].text);
+        json_end(w);
+    }
+    json_end(w);
+}
+
+static void put_message(struct json_out *w, const struct chat_message *m)
+{
+    json_obj(w);
+    if (m->has_content)
+        put_content(w, m);
+    json_key_str(w, "role", m->role);
+    if (m->tool_call_id.p)
+        json_key_str(w, "tool_call_id", m->tool_call_id);
+    if (m->n_tool_calls)
+        put_tool_calls(w, m);
+    json_end(w);
+}
+
+static void put_messages(struct json_out *w, const struct input *in)
+{
+    struct chat_message one = {.role = STR("user"), .has_content = true};
+    if (!in->chat && in->n_texts)
+        one.content = in->texts[0];
+    json_key(w, "messages");
+    json_arr(w);
+    if (!in->chat)
+        put_message(w, &one);
+    for (size_t i = 0; in->chat && i < in->chat->n_messages; i++)
+        put_message(w, &in->chat->messages[i]);
+    json_end(w);
+}
+
+static void put_tool(struct json_out *w, const struct chat_tool *t)
+{
+    json_obj(w);
+    json_key_str(w, "type", t->type);
+    json_key(w, "function");
+    json_obj(w);
+    if (t->description.p)
+        json_key_str(w, "description", t->description);
+    json_key_str(w, "name", t->name);
+    if (t->parameters)
+        json_key_raw(w, "parameters", json_raw(t->parameters));
+    if (t->has_strict)
+        json_key_bool(w, "strict", t->strict);
+    json_end(w);
+    json_end(w);
+}
+
+static void put_tool_choice(struct json_out *w, const struct chat *c)
+{
+    if (!c->tool_choice_name.p) {
+        json_key_str(w, "tool_choice", c->tool_choice);
+        return;
+    }
+    json_key(w, "tool_choice");
+    json_obj(w);
+    json_key_str(w, "type", c->tool_choice);
+    json_key(w, "function");
+    json_obj(w);
+    json_key_str(w, "name", c->tool_choice_name);
+    json_end(w);
+    json_end(w);
+}
+
+/* Everything but the messages and the model. */
+static void put_chat_options(struct json_out *w, const struct chat *c,
+                             const struct openai_style *style)
+{
+    if (c->has_max_completion_tokens)
+        json_key_i64(w, style->max_field, c->max_completion_tokens);
+    json_key_i64(w, "n", 1);
+    if (c->n_stop)
+        json_key_texts(w, "stop", c->stop, c->n_stop);
+    if (c->has_temperature)
+        json_key_raw(w, "temperature", c->temperature_text);
+    if (c->has_tool_choice)
+        put_tool_choice(w, c);
+    if (c->n_tools) {
+        json_key(w, "tools");
+        json_arr(w);
+        for (size_t i = 0; i < c->n_tools; i++)
+            put_tool(w, &c->tools[i]);
+        json_end(w);
+    }
+    if (c->has_top_p)
+        json_key_raw(w, "top_p", c->top_p_text);
+}
+
+void openai_chat_body(struct json_out *w, const struct input *in, struct str model, struct str user,
+                      const struct openai_style *style)
+{
+    static const struct chat none;
+    const struct chat *chat = in->chat ? in->chat : &none;
+    if (chat->model.p)
+        model = chat->model;
+    put_messages(w, in);
+    if (model.n)
+        json_key_str(w, "model", model);
+    put_chat_options(w, chat, style);
+    json_key_bool(w, "stream", in->stream);
+    if (in->stream && style->stream_options) {
+        json_key(w, "stream_options");
+        json_obj(w);
+        json_key_bool(w, "include_usage", true);
+        json_end(w);
+    }
+    if (user.n)
+        json_key_str(w, "user", user);
+}
+
+/* --- whole answer --- */
+
+static void read_usage(const struct json *usage, struct usage *out)
+{
+    out->known = json_i64(json_get(usage, "prompt_tokens"), &out->in_tokens) |
+                 json_i64(json_get(usage, "completion_tokens"), &out->out_tokens);
+}
+
+struct err *openai_chat_parse(const struct http_in *in, const char *request_name,
+                              struct result *out)
+{
+    const struct json *root;
+    TRY(answer_json(in, &root));
+    const struct json *choices = json_get(root, "choices");
+    if (!json_is(choices, JSON_ARRAY) || choices->n == 0 || choices->flat)
+        return missing_field("choices", request_name);
+    const struct json *message = json_get(json_at(choices, 0), "message");
+    if (!message)
+        return missing_field("message", request_name);
+    TRY(completion_from(json_get(message, "content"), "content", request_name, in->arena, out));
+    read_usage(json_get(root, "usage"), &out->usage);
+    return NULL;
+}
+
+/* --- stream --- */
+
+static struct str opt_str(const struct json *v)
+{
+    struct str s = {0};
+    json_str(v, &s);
+    return s;
+}
+
+static void read_tool_calls(const struct json *list, struct arena *a, struct chat_choice *out)
+{
+    if (!json_is(list, JSON_ARRAY) || list->flat || list->n == 0)
+        return;
+    struct chat_delta_tool_call *calls = arena_array(a, list->n, sizeof *calls);
+    size_t n = 0;
+    struct json_iter it = json_iter(list);
+    for (const struct json *v; (v = json_next(&it)); n++) {
+        json_i64(json_get(v, "index"), &calls[n].index);
+        calls[n].id = opt_str(json_get(v, "id"));
+        calls[n].type = opt_str(json_get(v, "type"));
+        calls[n].name = opt_str(json_path(v, "function", "name", NULL));
+        calls[n].arguments = opt_str(json_path(v, "function", "arguments", NULL));
+    }
+    out->tool_calls = calls;
+    out->n_tool_calls = n;
+}
+
+static void read_choice(const struct json *v, struct arena *a, struct chat_choice *out)
+{
+    const struct json *delta = json_get(v, "delta");
+    json_i64(json_get(v, "index"), &out->index);
+    out->content = opt_str(json_get(delta, "content"));
+    out->refusal = opt_str(json_get(delta, "refusal"));
+    out->role = opt_str(json_get(delta, "role"));
+    out->finish_reason = opt_str(json_get(v, "finish_reason"));
+    read_tool_calls(json_get(delta, "tool_calls"), a, out);
+}
+
+static void read_chunk_usage(const struct json *usage, struct chat_chunk *out)
+{
+    if (!json_is(usage, JSON_OBJECT))
+        return;
+    out->has_usage = true;
+    json_i64(json_get(usage, "completion_tokens"), &out->completion_tokens);
+    json_i64(json_get(usage, "prompt_tokens"), &out->prompt_tokens);
+    json_i64(json_get(usage, "total_tokens"), &out->total_tokens);
+    out->has_cached_tokens = json_i64(
+        json_path(usage, "prompt_tokens_details", "cached_tokens", NULL), &out->cached_tokens);
+    out->has_reasoning_tokens =
+        json_i64(json_path(usage, "completion_tokens_details", "reasoning_tokens", NULL),
+                 &out->reasoning_tokens);
+}
+
+static void chat_chunk_event(struct stream *s, const struct json *root, struct sink *sink)
+{
+    struct chat_chunk chunk = {.id = opt_str(json_get(root, "id")),
+                               .model = opt_str(json_get(root, "model")),
+                               .object = opt_str(json_get(root, "object"))};
+    const struct json *choices = json_get(root, "choices");
+    chunk.has_choices = json_is(choices, JSON_ARRAY);
+    if (chunk.has_choices && choices->n && !choices->flat) {
+        struct chat_choice *list = arena_array(s->scratch, choices->n, sizeof *list);
+        struct json_iter it = json_iter(choices);
+        for (const struct json *v; (v = json_next(&it));)
+            read_choice(v, s->scratch, &list[chunk.n_choices++]);
+        chunk.choices = list;
+    }
+    read_chunk_usage(json_get(root, "usage"), &chunk);
+    struct delta delta = {.chunk = &chunk};
+    sink->delta(sink, &delta);
+}
+
+static void completion_event(struct stream *s, const struct json *root, struct sink *sink)
+{
+    const struct json *choices = json_get(root, "choices");
+    if (!json_is(choices, JSON_ARRAY) || choices->flat || choices->n == 0)
+        return;
+    struct str *texts = arena_array(s->scratch, choices->n, sizeof *texts);
+    struct delta delta = {.texts = texts};
+    struct json_iter it = json_iter(choices);
+    for (const struct json *v; (v = json_next(&it));) {
+        struct str text = opt_str(json_path(v, "delta", "content", NULL));
+        if (text.n)
+            texts[delta.n_texts++] = text;
+    }
+    if (delta.n_texts)
+        sink->delta(sink, &delta);
+}
+
+static char *heap_text(const struct json *v)
+{
+    struct str s;
+    if (json_str(v, &s))
+        return strndup(s.p, s.n);
+    if (json_is(v, JSON_NUMBER))
+        return strndup(json_raw(v).p, json_raw(v).n);
+    return NULL;
+}
+
+/* {"error":{"message","type","code","param"}}, or {"error":"text"} of smaller servers */
+static struct err *event_error(struct stream *s, const struct json *error)
+{
+    struct str message = opt_str(error);
+    if (!message.p)
+        message = opt_str(json_get(error, "message"));
+    struct err *e = stream_error(s, message);
+    e->chat_type = heap_text(json_get(error, "type"));
+    e->chat_code = heap_text(json_get(error, "code"));
+    if (!e->chat_code)
+        e->chat_code = heap_text(json_get(error, "http_status_code"));
+    e->chat_param = heap_text(json_get(error, "param"));
+    if (!message.n && !e->chat_code)
+        e->chat_code = strdup("stream_error");
+    return e;
+}
+
+struct err *openai_chat_event(struct stream *s, const struct event *ev, struct sink *sink)
+{
+    if (str_eq_nocase(str_trim(ev->data), STR("[DONE]"))) {
+        s->finished = true;
+        return NULL;
+    }
+    const struct json *root;
+    struct err *bad = json_parse(s->scratch, ev->data, &root);
+    if (bad) {
+        err_free(bad);
+        return event_error(s, NULL);
+    }
+    const struct json *error = json_get(root, "error");
+    if (!json_is_null(error) || str_eq(ev->name, STR("error")))
+        return event_error(s, json_is_null(error) ? root : error);
+    if (!json_is(root, JSON_OBJECT))
+        return event_error(s, NULL);
+    const struct json *usage = json_get(root, "usage");
+    if (json_is(usage, JSON_OBJECT))
+        read_usage(usage, &s->usage);
+    if (s->endpoint->task == TASK_CHAT_COMPLETION)
+        chat_chunk_event(s, root, sink);
+    else
+        completion_event(s, root, sink);
+    return NULL;
+}
+
+/* --- refusals --- */
+
+/* A digest of the quota headers; a missing one prints as "unknown". */
+static struct str quota(const struct http_in *in)
+{
+    static const struct str names[] = {
+        STR_INIT("x-ratelimit-limit-tokens"), STR_INIT("x-ratelimit-remaining-tokens"),
+        STR_INIT("x-ratelimit-limit-requests"), STR_INIT("x-ratelimit-remaining-requests")};
+    struct str v[4];
+    for (size_t i = 0; i < 4; i++) {
+        if (!http_header_get(&in->headers, names[i], &v[i]))
+            v[i] = STR("unknown");
+    }
+    return arena_printf(in->arena,
+                        "Received a rate limit status code. Token limit [%.*s], remaining tokens "
+                        "[%.*s]. Request limit [%.*s], remaining requests [%.*s]",
+                        STR_ARG(v[0]), STR_ARG(v[1]), STR_ARG(v[2]), STR_ARG(v[3]));
+}
+
+static bool prompt_too_long(struct str message)
+{
+    return str_find(message, STR("Please reduce your prompt; or completion length.")) != SIZE_MAX;
+}
+
+void openai_judge(const struct endpoint *ep, struct str url, const struct http_in *in,
+                  struct verdict *out)
+{
+    verdict_by_status(in->status, out);
+    const struct json *root, *error = NULL;
+    struct err *bad = json_parse(in->arena, in->body, &root);
+    if (!bad)
+        error = json_get(root, "error");
+    err_free(bad);
+    out->message = opt_str(json_get(error, "message"));
+    out->chat_type = opt_str(json_get(error, "type"));
+    out->chat_code = opt_str(json_get(error, "code"));
+    out->chat_param = opt_str(json_get(error, "param"));
+    switch (in->status) {
+    case 500:
+        out->action = VERDICT_RETRY;
+        break;
+    case 503:
+        verdict_set(out, VERDICT_RETRY, "Received a server busy error status code");
+        break;
+    case 429: /* chats are not worth a second try: their quota is by the minute */
+        if (ep->task == TASK_TEXT_EMBEDDING) {
+            out->action = VERDICT_RETRY;
+            out->prefix = quota(in);
+        }
+        break;
+    case 413:
+        verdict_set(out, VERDICT_SHORTEN, "Received a content too large status code");
+        break;
+    case 400:
+        if (prompt_too_long(out->message))
+            verdict_set(out, VERDICT_SHORTEN, "Received a content too large status code");
+        else
+            verdict_set(out, VERDICT_FAIL, "Received a bad request status code");
+        break;
+    case 404:
+        out->prefix = arena_printf(in->arena, "Resource not found at [%.*s]", STR_ARG(url));
+        break;
+    case 422:
+        verdict_set(out, VERDICT_FAIL, "Received an input validation error response");
+        break;
+    default:
+        break;
+    }
+}

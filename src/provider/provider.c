@@ -1,0 +1,117 @@
+/* provider: the table of services, and its face in GET _services. */
+#include "provider.h"
+
+#define X(name) extern const struct provider provider_##name;
+#include "table.def"
+#undef X
+
+const struct provider *const providers[] = {
+#define X(name) &provider_##name,
+#include "table.def"
+#undef X
+};
+
+const size_t n_providers = sizeof providers / sizeof providers[0];
+
+const struct provider *provider_find(struct str name)
+{
+    for (size_t i = 0; i < n_providers; i++) {
+        if (str_eq_c(name, providers[i]->name))
+            return providers[i];
+    }
+    return NULL;
+}
+
+const struct provider_task *provider_task(const struct provider *p, enum task task)
+{
+    for (size_t i = 0; i < p->n_tasks; i++) {
+        if (p->tasks[i].task == task)
+            return &p->tasks[i];
+    }
+    return NULL;
+}
+
+unsigned provider_tasks(const struct provider *p)
+{
+    unsigned bits = 0;
+    for (size_t i = 0; i < p->n_tasks; i++)
+        bits |= TASK_BIT(p->tasks[i].task);
+    return bits;
+}
+
+/* --- GET _services --- */
+
+static void render_tasks(struct json_out *w, const char *key, unsigned bits)
+{
+    json_key(w, key);
+    json_arr(w);
+    for (enum task t = 0; t < N_TASKS; t++) {
+        if (bits & TASK_BIT(t))
+            json_put_cstr(w, task_name(t));
+    }
+    json_end(w);
+}
+
+/* Two rows of one name (another default for another task, say) are shown as one. */
+static bool shown_before(const struct settings_table *t, size_t row)
+{
+    for (size_t i = 0; i < row; i++) {
+        if (!(t->rows[i].flags & SETTING_UNLISTED) && !strcmp(t->rows[i].name, t->rows[row].name))
+            return true;
+    }
+    return false;
+}
+
+static unsigned tasks_of_name(const struct settings_table *t, const char *name)
+{
+    unsigned bits = 0;
+    for (size_t i = 0; i < t->n; i++) {
+        if (!strcmp(t->rows[i].name, name))
+            bits |= t->rows[i].tasks;
+    }
+    return bits;
+}
+
+static void render_setting(struct json_out *w, const struct setting *s, unsigned tasks)
+{
+    json_key(w, setting_ui_name(s));
+    json_obj(w);
+    if (s->ui_default)
+        json_key_raw(w, "default_value", str_c(s->ui_default));
+    json_key_cstr(w, "description", s->description ? s->description : "");
+    json_key_cstr(w, "label", s->label ? s->label : s->name);
+    json_key_bool(w, "required", setting_ui_required(s));
+    json_key_bool(w, "sensitive", s->place == IN_SECRET);
+    json_key_bool(w, "updatable", setting_ui_updatable(s));
+    json_key_cstr(w, "type", setting_ui_type(s));
+    render_tasks(w, "supported_task_types", tasks);
+    json_end(w);
+}
+
+static void render_provider(struct json_out *w, const struct provider *p)
+{
+    const struct settings_table *t = p->settings;
+    unsigned bits = provider_tasks(p);
+    json_obj(w);
+    json_key_cstr(w, "service", p->name);
+    json_key_cstr(w, "name", p->label);
+    render_tasks(w, "task_types", bits);
+    json_key(w, "configurations");
+    json_obj(w);
+    for (size_t i = 0; i < t->n; i++) {
+        if (!(t->rows[i].flags & SETTING_UNLISTED) && !shown_before(t, i))
+            render_setting(w, &t->rows[i], tasks_of_name(t, t->rows[i].name) & bits);
+    }
+    json_end(w);
+    json_end(w);
+}
+
+void providers_render(struct json_out *w, enum task task)
+{
+    json_arr(w);
+    for (size_t i = 0; i < n_providers; i++) {
+        if (!providers[i]->unlisted && (task == TASK_ANY || provider_task(providers[i], task)))
+            render_provider(w, providers[i]);
+    }
+    json_end(w);
+}

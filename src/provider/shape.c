@@ -1,0 +1,269 @@
+#include "shape.h"
+
+#include <stdlib.h>
+
+#include "bug.h"
+
+/* The largest body we send; requests themselves are bounded far below by http.max_content_length.
+ */
+#define MAX_BODY_BYTES ((size_t)1 << 30)
+
+/* --- requests --- */
+
+void body_begin(struct body *b)
+{
+    buf_init(&b->buf, MAX_BODY_BYTES);
+    json_out_init(&b->w, &b->buf);
+    json_obj(&b->w);
+}
+
+struct err *body_finish(struct body *b, struct http_out *out)
+{
+    json_end(&b->w);
+    bool full = b->buf.full;
+    if (!full)
+        out->body = arena_dup(out->arena, buf_str(&b->buf));
+    buf_deinit(&b->buf);
+    return full ? err_new(ERR_TOO_LARGE, "the request to the service is too large") : NULL;
+}
+
+void request_json(struct http_out *out, struct str url, const struct value *api_key)
+{
+    out->method = HTTP_POST;
+    out->url = url;
+    http_header_add(&out->headers, STR("Content-Type"), STR("application/json"));
+    if (api_key && api_key->set)
+        http_header_addf(&out->headers, out->arena, STR("Authorization"), "Bearer %.*s",
+                         STR_ARG(secret_reveal(api_key->secret)));
+}
+
+void json_key_texts(struct json_out *w, const char *key, const struct str *texts, size_t n)
+{
+    json_key(w, key);
+    json_arr(w);
+    for (size_t i = 0; i < n; i++)
+        json_put_str(w, texts[i]);
+    json_end(w);
+}
+
+/* --- settings of a call --- */
+
+bool call_top_n(const struct input *in, int64_t *out)
+{
+    const struct value *v = settings_get(&in->values, "top_n");
+    if (in->has_top_n)
+        *out = in->top_n;
+    else if (v && v->set)
+        *out = v->i;
+    else
+        return false;
+    return true;
+}
+
+bool call_return_documents(const struct input *in)
+{
+    if (in->has_return_documents)
+        return in->return_documents;
+    const struct value *v = settings_get(&in->values, "return_documents");
+    return v && v->set && v->b;
+}
+
+/* --- answers --- */
+
+struct err *missing_field(const char *field, const char *request_name)
+{
+    return err_new(ERR_PARSE, "Failed to find required field [%s] in %s response", field,
+                   request_name);
+}
+
+struct err *answer_json(const struct http_in *in, const struct json **out)
+{
+    return json_parse(in->arena, in->body, out);
+}
+
+static const struct json *row_numbers(const struct json *row, const char *member)
+{
+    return member ? json_get(row, member) : row;
+}
+
+static struct err *wrong_count(size_t got, size_t wanted, const char *request_name)
+{
+    return err_new(ERR_PARSE,
+                   "The number of results [%zu] in the %s response differs from the number of "
+                   "inputs [%zu]",
+                   got, request_name, wanted);
+}
+
+/* Where row number i belongs: by "index" when all have a valid one, else as sent. */
+static size_t *row_order(const struct json *rows, struct arena *arena)
+{
+    size_t n = rows->n;
+    size_t *at = arena_array(arena, n, sizeof *at);
+    bool *taken = arena_array(arena, n, sizeof *taken);
+    bool ok = true;
+    size_t i = 0;
+    struct json_iter it = json_iter(rows);
+    for (const struct json *row; (row = json_next(&it)); i++) {
+        int64_t index;
+        ok = ok && json_i64(json_get(row, "index"), &index) && index >= 0 && (size_t)index < n &&
+             !taken[index];
+        if (!ok)
+            break;
+        taken[index] = true;
+        at[i] = (size_t)index;
+    }
+    for (i = 0; !ok && i < n; i++)
+        at[i] = i;
+    return at;
+}
+
+struct err *floats_from(const struct json *rows, const char *member, const struct input *in,
+                        const char *request_name, struct arena *arena, struct result *out)
+{
+    if (rows->n != in->n_texts)
+        return wrong_count(rows->n, in->n_texts, request_name);
+    *out = (struct result){.kind = RESULT_FLOATS, .n = rows->n};
+    out->embeddings = arena_array(arena, rows->n, sizeof *out->embeddings);
+    size_t *at = member ? row_order(rows, arena) : NULL;
+    size_t i = 0;
+    struct json_iter it = json_iter(rows);
+    for (const struct json *row; (row = json_next(&it)); i++) {
+        const struct json *numbers = row_numbers(row, member);
+        if (!json_is(numbers, JSON_ARRAY) || !numbers->flat || numbers->n == 0)
+            return missing_field(member ? member : "embedding", request_name);
+        out->embeddings[at ? at[i] : i] = (struct embedding){.n = numbers->n, .node = numbers};
+    }
+    return NULL;
+}
+
+static struct err *bytes_row(const struct json *row, struct arena *arena, struct embedding *out)
+{
+    int8_t *bytes = arena_array(arena, row->n, 1);
+    size_t i = 0;
+    struct json_iter it = json_iter(row);
+    for (const struct json *v; (v = json_next(&it)); i++) {
+        int64_t b;
+        if (!json_i64(v, &b) || b < -128 || b > 127)
+            return err_new(ERR_PARSE, "Value [%.*s] is out of range for a byte",
+                           STR_ARG(json_raw(v)));
+        bytes[i] = (int8_t)b;
+    }
+    *out = (struct embedding){.n = row->n, .i8 = bytes};
+    return NULL;
+}
+
+struct err *bytes_from(const struct json *rows, enum result_kind kind, const struct input *in,
+                       const char *request_name, struct arena *arena, struct result *out)
+{
+    if (rows->n != in->n_texts)
+        return wrong_count(rows->n, in->n_texts, request_name);
+    *out = (struct result){.kind = kind, .n = rows->n};
+    out->embeddings = arena_array(arena, rows->n, sizeof *out->embeddings);
+    size_t i = 0;
+    struct json_iter it = json_iter(rows);
+    for (const struct json *row; (row = json_next(&it)); i++) {
+        if (!json_is(row, JSON_ARRAY) || !row->flat || row->n == 0)
+            return missing_field("embeddings", request_name);
+        TRY(bytes_row(row, arena, &out->embeddings[i]));
+    }
+    return NULL;
+}
+
+static struct err *ranked_row(const struct json *row, const char *const *score_names,
+                              const struct input *in, const char *request_name, struct ranked *out)
+{
+    const struct json *score = NULL;
+    for (const char *const *name = score_names; !score && *name; name++)
+        score = json_get(row, *name);
+    if (!json_i64(json_get(row, "index"), &out->index))
+        return missing_field("index", request_name);
+    double value;
+    if (!json_f64(score, &value))
+        return missing_field(score_names[0], request_name);
+    if (out->index < 0 || (size_t)out->index >= in->n_texts)
+        return err_new(ERR_PARSE, "The index [%lld] in the %s response names no input",
+                       (long long)out->index, request_name);
+    out->score_text = json_raw(score);
+    out->score = (float)value;
+    if (call_return_documents(in)) {
+        if (!json_str(json_path(row, "document", "text", NULL), &out->text) &&
+            !json_str(json_get(row, "text"), &out->text))
+            out->text = in->texts[out->index];
+    }
+    return NULL;
+}
+
+struct err *ranked_from(const struct json *rows, const char *const *score_names,
+                        const struct input *in, const char *request_name, struct arena *arena,
+                        struct result *out)
+{
+    *out = (struct result){.kind = RESULT_RERANK, .n = rows->n};
+    out->ranked = arena_array(arena, rows->n, sizeof *out->ranked);
+    size_t i = 0;
+    struct json_iter it = json_iter(rows);
+    for (const struct json *row; (row = json_next(&it)); i++)
+        TRY(ranked_row(row, score_names, in, request_name, &out->ranked[i]));
+    return NULL;
+}
+
+struct err *completion_from(const struct json *text, const char *field, const char *request_name,
+                            struct arena *arena, struct result *out)
+{
+    *out = (struct result){.kind = RESULT_COMPLETION, .n = 1};
+    out->texts = arena_array(arena, 1, sizeof *out->texts);
+    return json_str(text, &out->texts[0]) ? NULL : missing_field(field, request_name);
+}
+
+void delta_text(struct sink *sink, struct str text)
+{
+    if (text.n == 0)
+        return;
+    struct delta delta = {.texts = &text, .n_texts = 1};
+    sink->delta(sink, &delta);
+}
+
+/* --- refusals --- */
+
+void verdict_set(struct verdict *v, enum verdict_action action, const char *prefix)
+{
+    v->action = action;
+    v->prefix = str_c(prefix);
+}
+
+void verdict_by_status(int status, struct verdict *out)
+{
+    if (status >= 500)
+        verdict_set(out, VERDICT_FAIL, "Received a server error status code");
+    else if (status == 429)
+        verdict_set(out, VERDICT_FAIL, "Received a rate limit status code");
+    else if (status == 401)
+        verdict_set(out, VERDICT_FAIL, "Received an authentication error status code");
+    else if (status >= 300 && status < 400)
+        verdict_set(out, VERDICT_FAIL, "Unhandled redirection");
+    else
+        verdict_set(out, VERDICT_FAIL, "Received an unsuccessful status code");
+}
+
+void verdict_message(const struct http_in *in, struct verdict *out, ...)
+{
+    const struct json *node;
+    struct err *e = json_parse(in->arena, in->body, &node);
+    if (e) { /* no JSON, no message */
+        err_free(e);
+        return;
+    }
+    va_list ap;
+    va_start(ap, out);
+    for (const char *key; node && (key = va_arg(ap, const char *));)
+        node = json_get(node, key);
+    va_end(ap);
+    json_str(node, &out->message);
+}
+
+struct err *stream_error(const struct stream *s, struct str message)
+{
+    return err_status(
+        500, "Received an error response for request from inference entity id [%.*s]%s%.*s%s",
+        STR_ARG(s->endpoint->id), message.n ? ". Error message: [" : "", STR_ARG(message),
+        message.n ? "]" : "");
+}

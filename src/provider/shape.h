@@ -1,0 +1,64 @@
+/* shape: what many providers have in common: bearer keys, JSON bodies, plain readings of an answer,
+ * verdicts by status. Private to provider/. */
+#ifndef INFERD_PROVIDER_SHAPE_H
+#define INFERD_PROVIDER_SHAPE_H
+
+#include "provider.h"
+
+/* --- requests --- */
+
+/* A body under construction. finish moves it into the arena and sets it on `out`. */
+struct body {
+    struct buf buf;
+    struct json_out w;
+};
+void body_begin(struct body *);
+struct err *body_finish(struct body *, struct http_out *out);
+
+/* POST url with Content-Type: application/json and Authorization: Bearer <key>. */
+void request_json(struct http_out *, struct str url, const struct value *api_key);
+void json_key_texts(struct json_out *, const char *key, const struct str *texts, size_t n);
+
+/* --- settings of a call: what the request says at its root wins --- */
+
+bool call_top_n(const struct input *, int64_t *out);
+/* Asked for in the request, else in the settings, else false. */
+bool call_return_documents(const struct input *);
+
+/* --- answers --- */
+
+/* "Failed to find required field [data] in OpenAI embeddings response" */
+struct err *missing_field(const char *field, const char *request_name);
+struct err *answer_json(const struct http_in *, const struct json **out);
+
+/* Rows of numbers. `at(row)` is the array itself or the member of that name. `rows` in input order
+ * (by their member "index" when every row has a valid one). One row per input, or an error. */
+struct err *floats_from(const struct json *rows, const char *member, const struct input *,
+                        const char *request_name, struct arena *, struct result *out);
+/* Arrays of numbers -128..127. kind: RESULT_BYTES or RESULT_BITS. */
+struct err *bytes_from(const struct json *rows, enum result_kind kind, const struct input *,
+                       const char *request_name, struct arena *, struct result *out);
+/* [{"index", <score>, "document": {"text"} | "text"}] as sent; texts only when asked for, taken
+ * from the input where the provider sent none. */
+struct err *ranked_from(const struct json *rows, const char *const *score_names,
+                        const struct input *, const char *request_name, struct arena *,
+                        struct result *out);
+struct err *completion_from(const struct json *text, const char *field, const char *request_name,
+                            struct arena *, struct result *out);
+/* One delta of a completion stream, if the text is not empty. */
+void delta_text(struct sink *, struct str text);
+
+/* --- refusals --- */
+
+/* Every provider's beginning: 429, 401, 3xx, 5xx and the rest, nothing retried. */
+void verdict_by_status(int status, struct verdict *out);
+void verdict_set(struct verdict *, enum verdict_action, const char *prefix);
+/* The text at a path of the body, if it is JSON: verdict_message(in, out, "error", "message", NULL)
+ */
+void verdict_message(const struct http_in *, struct verdict *out, ...) __attribute__((sentinel));
+
+/* "Received an error response for request from inference entity id [x]. Error message: [m]" with
+ * status 500; message {NULL, 0}: the tail is dropped. For errors within a stream. */
+struct err *stream_error(const struct stream *, struct str message);
+
+#endif
