@@ -1,6 +1,6 @@
 /* security: who is calling and what may they do.
  *
- *     security_authenticate(sec, loop, arena, authorization, uri, done, ctx);
+ *     security_authenticate(sec, loop, authorization, uri, done, ctx);
  *     TRY(security_authorize(user, PRIV_MONITOR_INFERENCE, "cluster:monitor/xpack/inference/get"));
  *
  * This step: Basic credentials for the built-in user `elastic`. Its password comes from
@@ -15,6 +15,7 @@
 #include "arena.h"
 #include "err.h"
 #include "http.h"
+#include "json.h"
 #include "loop.h"
 #include "pool.h"
 #include "store.h"
@@ -29,9 +30,9 @@ enum privilege {
 };
 
 struct user {
-    const char *name;       /* "elastic"; "_anonymous"-like when security is off */
+    const char *name;         /* "elastic"; "_anonymous" when security is off */
     const char *const *roles; /* NULL-terminated, sorted */
-    uint64_t privileges;    /* bit per enum privilege, implied ones included */
+    uint64_t privileges;      /* bit per enum privilege, implied ones included */
 };
 
 /* enabled false: everyone is a superuser and Authorization is ignored. Blocking (store): called
@@ -39,6 +40,7 @@ struct user {
  * that password for main to print once (secret; caller wipes and frees), else NULL. */
 struct err *security_open(struct store *, struct pool *, bool enabled, const char *first_password,
                           char **printed_out, struct security **out);
+/* After the loops have stopped and the pool is freed. NULL is fine. */
 void security_close(struct security *);
 bool security_enabled(const struct security *);
 
@@ -53,6 +55,9 @@ void security_authenticate(struct security *, struct loop *, struct str authoriz
 
 /* ERR_FORBIDDEN with Elasticsearch's text. Thread: any. */
 struct err *security_authorize(const struct user *, enum privilege, const char *action);
+
+/* The body of GET /_security/_authenticate. Thread: any. */
+void security_render_user(const struct security *, const struct user *, struct json_out *);
 
 /* The WWW-Authenticate values, in order. */
 extern const struct str security_challenges[];
