@@ -23,28 +23,36 @@
  *      the answer is complete. Afterwards r is still valid until the handler calls http_done(r),
  *      which it must do exactly once in this case (so work under way elsewhere can finish first).
  *      With on_cancel NULL the server needs no http_done: it waits for the answer, drops it.
- */
+ *      A client that closes its sending side counts as gone, as it does with Elasticsearch.
+ *
+ * None of the functions that a handler calls runs a hook: they queue, and the loop sends at the end
+ * of the round. After the end of an answer (http_reply, http_stream_end, http_stream_abort) and
+ * after http_done the request must not be touched again, but for the rest of the hook or callback
+ * in which that was called. The protocol errors of requests whose head could not be read are
+ * answered without head() or finished(). */
 #ifndef INFERD_HTTP_SERVER_H
 #define INFERD_HTTP_SERVER_H
 
 #include "arena.h"
+#include "buf.h"
 #include "err.h"
 #include "http.h"
 #include "loop.h"
 
 struct http_server;
 
+/* A number left 0 is the one named here. */
 struct http_server_options {
-    size_t max_head_bytes;         /* request line and headers together; 64 KiB; more: 431 / 414 */
-    size_t max_body_bytes;         /* http.max_content_length, after inflation too; more: 413 */
-    int64_t head_timeout_ms;       /* first byte of a request to the end of its head; 10 s */
-    int64_t body_timeout_ms;       /* longest pause between two pieces of a body; 30 s */
-    int64_t write_timeout_ms;      /* longest time without the client taking a byte; 60 s */
-    int64_t idle_timeout_ms;       /* keep-alive without a request; 75 s */
-    size_t max_connections;        /* per loop; more are closed at once */
+    size_t max_head_bytes;          /* request line and headers together; 64 KiB; more: 431 / 414 */
+    size_t max_body_bytes;          /* http.max_content_length, after inflation too; more: 413 */
+    int64_t head_timeout_ms;        /* first byte of a request to the end of its head; 10 s */
+    int64_t body_timeout_ms;        /* longest pause between two pieces of a body; 30 s */
+    int64_t write_timeout_ms;       /* longest time without the client taking a byte; 60 s */
+    int64_t idle_timeout_ms;        /* keep-alive without a request; 75 s */
+    size_t max_connections;         /* per loop; more are closed at once; 0: no limit */
     size_t stream_high_water_bytes; /* http_stream answers false above; 256 KiB */
-    bool compress;                 /* gzip answers for those who accept it, from compress_min on */
-    size_t compress_min_bytes;     /* 1024 */
+    bool compress;                  /* gzip answers for those who accept it, from compress_min on */
+    size_t compress_min_bytes;      /* 1024 */
 };
 
 struct http_request {
@@ -55,9 +63,9 @@ struct http_request {
     struct str path;   /* target up to '?', still percent-encoded */
     struct str query;  /* after '?', still percent-encoded; empty when none */
     const struct http_headers *headers;
-    struct str body;   /* from ready() on; lives as long as the request */
-    struct str peer;   /* "127.0.0.1:51234" */
-    size_t body_limit; /* head() may lower it */
+    struct str body;    /* from ready() on; lives as long as the request */
+    struct str peer;    /* "127.0.0.1:51234" */
+    size_t body_limit;  /* head() may lower it */
     int64_t started_ms; /* loop_now_ms when the head was complete */
 
     /* The handler's own: */
@@ -73,7 +81,9 @@ struct http_server_hooks {
     void (*ready)(struct http_request *, void *ctx);
     /* Body of the answer to a request that could not be read: JSON text into the arena. */
     struct str (*protocol_error)(struct arena *, int status, const char *reason, void *ctx);
-    /* The answer has been handed to the kernel whole, or the client is gone: for the access log. */
+    /* The answer has been handed to the kernel whole, or the client is gone: for the access log.
+     * Once for each request that head() was called for, as the last thing that happens to it.
+     * `bytes_out` counts heads and framing too. `status` 0: the client left before an answer. */
     void (*finished)(struct http_request *, int status, size_t bytes_out, void *ctx);
 };
 

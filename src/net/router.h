@@ -14,10 +14,12 @@ struct router;
 #define ROUTER_MAX_PARAMS 6
 
 struct route_match {
-    const void *row;     /* NULL: no row for this method */
-    unsigned allowed;    /* bit per enum method that has a row for this path; 0: no such path */
+    const void *row;  /* NULL: no row for this method */
+    unsigned allowed; /* bit per enum method that has a row for this path; 0: no such path */
     size_t n_params;
-    struct { struct str name, value; } params[ROUTER_MAX_PARAMS];
+    struct {
+        struct str name, value;
+    } params[ROUTER_MAX_PARAMS];
 };
 
 struct router *router_new(void);
