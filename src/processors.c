@@ -1,7 +1,9 @@
 #include "processors.h"
 
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static int affinity_count(void)
 {
@@ -12,34 +14,39 @@ static int affinity_count(void)
     return n > 0 ? n : 1;
 }
 
-/* "max 100000" or "150000 100000": microseconds per period. 0: no quota. */
-static double quota_v2(void)
+/* The numbers of a small file, as far as there are any. */
+static int read_numbers(const char *path, long long *out, int n)
 {
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "r");
-    if (!f)
-        return 0;
-    long long quota = 0, period = 0;
-    int n = fscanf(f, "%lld %lld", &quota, &period);
-    fclose(f);
-    return n == 2 && quota > 0 && period > 0 ? (double)quota / (double)period : 0;
-}
-
-static long long read_number(const char *path)
-{
+    char text[128];
     FILE *f = fopen(path, "r");
     if (!f)
         return 0;
-    long long v = 0;
-    if (fscanf(f, "%lld", &v) != 1)
-        v = 0;
+    size_t len = fread(text, 1, sizeof text - 1, f);
     fclose(f);
-    return v;
+    text[len] = '\0';
+    int found = 0;
+    for (char *p = text, *end; found < n; p = end) {
+        out[found] = strtoll(p, &end, 10);
+        if (end == p)
+            break;
+        found++;
+    }
+    return found;
+}
+
+/* "max 100000" or "150000 100000": microseconds per period. 0: no quota. */
+static double quota_v2(void)
+{
+    long long v[2];
+    bool limited = read_numbers("/sys/fs/cgroup/cpu.max", v, 2) == 2 && v[0] > 0 && v[1] > 0;
+    return limited ? (double)v[0] / (double)v[1] : 0;
 }
 
 static double quota_v1(void)
 {
-    long long quota = read_number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
-    long long period = read_number("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+    long long quota = 0, period = 0;
+    read_numbers("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", &quota, 1);
+    read_numbers("/sys/fs/cgroup/cpu/cpu.cfs_period_us", &period, 1);
     return quota > 0 && period > 0 ? (double)quota / (double)period : 0;
 }
 

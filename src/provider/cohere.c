@@ -246,8 +246,9 @@ static struct err *chat_build(const struct endpoint *ep, const struct input *in,
 static void read_usage(const struct json *usage, struct usage *out)
 {
     const struct json *units = json_get(usage, "billed_units");
-    out->known = json_i64(json_get(units, "input_tokens"), &out->in_tokens) |
-                 json_i64(json_get(units, "output_tokens"), &out->out_tokens);
+    out->known = json_i64(json_get(units, "input_tokens"), &out->in_tokens);
+    if (json_i64(json_get(units, "output_tokens"), &out->out_tokens))
+        out->known = true;
 }
 
 /* The first part that is text: a model that reasons puts its thoughts before it. */

@@ -150,8 +150,9 @@ void openai_chat_body(struct json_out *w, const struct input *in, struct str mod
 
 static void read_usage(const struct json *usage, struct usage *out)
 {
-    out->known = json_i64(json_get(usage, "prompt_tokens"), &out->in_tokens) |
-                 json_i64(json_get(usage, "completion_tokens"), &out->out_tokens);
+    out->known = json_i64(json_get(usage, "prompt_tokens"), &out->in_tokens);
+    if (json_i64(json_get(usage, "completion_tokens"), &out->out_tokens))
+        out->known = true;
 }
 
 struct err *openai_chat_parse(const struct http_in *in, const char *request_name,
