@@ -230,35 +230,35 @@ static struct err *not_a_number(const struct json *v)
     return err_new(ERR_ARGUMENT, "For input string: \"%.*s\"", STR_ARG(str_sub(v->text, 0, 200)));
 }
 
+static struct err *out_of_range(struct str text)
+{
+    return err_new(ERR_ARGUMENT, "Value [%.*s] is out of range", STR_ARG(str_sub(text, 0, 200)));
+}
+
 struct err *body_i64(struct body *b, const struct json *v, int64_t min, int64_t max, int64_t *out)
 {
     double d;
     const struct json *n = number(b, v);
-    if (!n || !json_f64(n, &d))
+    if (!n)
         return not_a_number(v);
     if (!json_i64(n, out)) {
-        if (!isfinite(d) || d < -9e18 || d > 9e18)
-            return err_new(ERR_ARGUMENT, "Value [%.*s] is out of range for an integer",
-                           STR_ARG(str_sub(n->text, 0, 200)));
+        if (!json_f64(n, &d) || d < -9e18 || d > 9e18)
+            return out_of_range(n->text);
         if (d != trunc(d))
             return err_new(ERR_ARGUMENT, "%.*s cannot be converted to Integer without data loss",
                            STR_ARG(str_sub(n->text, 0, 200)));
         *out = (int64_t)d;
     }
-    if (*out < min || *out > max)
-        return err_new(ERR_ARGUMENT, "Value [%lld] is out of range for an integer",
-                       (long long)*out);
-    return NULL;
+    return *out < min || *out > max ? out_of_range(n->text) : NULL;
 }
 
 struct err *body_f64(struct body *b, const struct json *v, double *out, struct str *text_out)
 {
     const struct json *n = number(b, v);
-    if (!n || !json_f64(n, out))
+    if (!n)
         return not_a_number(v);
-    if (!isfinite(*out))
-        return err_new(ERR_ARGUMENT, "Value [%.*s] is out of range for a number",
-                       STR_ARG(str_sub(n->text, 0, 200)));
+    if (!json_f64(n, out)) /* 1e999 */
+        return out_of_range(n->text);
     *text_out = n->text;
     return NULL;
 }

@@ -58,7 +58,8 @@ struct err *endpoint_update(const struct endpoint *, const struct json *body,
 /* Copies with measured values set (not by_user): for after the probe. similarity NULL: keep. */
 struct endpoint *endpoint_with_dimensions(const struct endpoint *, int64_t dimensions,
                                           const char *similarity);
-/* A copy that owns fresh `values` one may still change, before it is published. */
+/* A copy that owns fresh `values` one may still change, before it is published. All copies keep rev
+ * and provider; group is NULL in them, since the key of the group may have changed. */
 struct endpoint *endpoint_clone(const struct endpoint *);
 
 /* Stored values with the request's task_settings (an object or NULL) laid over them, in `arena`.

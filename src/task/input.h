@@ -67,7 +67,8 @@ struct input {
 
 /* A POST body of any task but chat. `task` is the endpoint's, `url_any`: the URL named no task (the
  * checks on top_n, return_documents and input_type are then skipped). Unknown members:
- * ERR_X_CONTENT "[l:c] [cluster:monitor/xpack/inference/post] unknown field [foo]"-style. */
+ * ERR_X_CONTENT "[l:c] [cluster:internal/xpack/inference] unknown field [foo]". A member that is null
+ * counts as absent. `text` is what `body` was parsed from: for positions in errors. */
 struct err *input_parse(struct arena *, enum task, bool url_any, struct str text,
                         const struct json *body, struct input *out);
 /* A chat_completion body. */

@@ -2,7 +2,6 @@
  * parsed body with Java's toString, so strings stand bare and members read k=v. */
 #include "settings_private.h"
 
-#include <math.h>
 #include <stdio.h>
 
 void java_text_init(struct buf *out)
@@ -44,7 +43,7 @@ static void put_number(struct buf *out, const struct json *v)
     double d = 0;
     bool whole = str_find_char(v->text, '.') == SIZE_MAX &&
                  str_find_char(v->text, 'e') == SIZE_MAX && str_find_char(v->text, 'E') == SIZE_MAX;
-    if (whole || !json_f64(v, &d) || !isfinite(d)) {
+    if (whole || !json_f64(v, &d)) {
         put(out, v->text);
         return;
     }

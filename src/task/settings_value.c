@@ -186,7 +186,7 @@ static bool read_float(struct settings_reader *r, const struct setting *row, con
                        struct value *out)
 {
     double d;
-    if (!json_f64(v, &d) || d - d != 0) { /* 1e999 reads as infinity, which no setting means */
+    if (!json_f64(v, &d)) { /* 1e999 is no double either */
         wrong_type(r, row, v, "Double");
         return false;
     }
