@@ -33,6 +33,8 @@ void endpoint_unref(struct endpoint *ep)
     BUG_ON(before == 0);
     if (before > 1)
         return;
+    if (ep->on_free)
+        ep->on_free(ep);
     values_unref(&ep->values);
     arena_free(ep->arena);
 }

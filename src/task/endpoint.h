@@ -26,8 +26,8 @@ struct endpoint {
     struct values values;
     bool has_chunking;
     struct chunking chunking;
-    uint64_t rev;                    /* store revision; 0: not stored yet */
-    void *group;                     /* rate limit group; inference's own */
+    uint64_t rev;                       /* store revision; 0: not stored yet */
+    void *group;                        /* rate limit group; inference's own */
     void (*on_free)(struct endpoint *); /* called with the last reference; NULL: nothing */
 };
 
@@ -52,14 +52,14 @@ struct err *endpoint_peek_store(struct arena *, struct str public_json, struct s
 /* The `_update` of ES (inference.md 2.4 and 7.3): secrets, rows that are SETTING_UPDATABLE, task
  * settings merged over the stored ones; everything else refused in ES's words. `changed_out`: the
  * merge differs from the stored endpoint. The result keeps rev. */
-struct err *endpoint_update(const struct endpoint *, const struct json *body,
-                            struct endpoint **out, bool *changed_out);
+struct err *endpoint_update(const struct endpoint *, const struct json *body, struct endpoint **out,
+                            bool *changed_out);
 
 /* Copies with measured values set (not by_user): for after the probe. similarity NULL: keep. */
 struct endpoint *endpoint_with_dimensions(const struct endpoint *, int64_t dimensions,
                                           const char *similarity);
 /* A copy that owns fresh `values` one may still change, before it is published. All copies keep rev
- * and provider; group is NULL in them, since the key of the group may have changed. */
+ * and provider; group and on_free are NULL in them, since the key of the group may have changed. */
 struct endpoint *endpoint_clone(const struct endpoint *);
 
 /* Stored values with the request's task_settings (an object or NULL) laid over them, in `arena`.

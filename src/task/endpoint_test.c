@@ -405,6 +405,28 @@ static void test_with_dimensions(void **state)
     arena_free(a);
 }
 
+static void count_free(struct endpoint *ep)
+{
+    assert_non_null(ep->values.v);
+    ++*(int *)ep->group;
+}
+
+/* on_free runs once, with the last reference, and is no copy's. */
+static void test_on_free(void **state)
+{
+    struct arena *a = arena_new(ARENA_NO_LIMIT);
+    int freed = 0;
+    struct endpoint *ep = make(a, REMOTE);
+    ep->group = &freed;
+    ep->on_free = count_free;
+    endpoint_unref(endpoint_clone(ep));
+    endpoint_unref(endpoint_ref(ep));
+    assert_int_equal(freed, 0);
+    endpoint_unref(ep);
+    assert_int_equal(freed, 1);
+    arena_free(a);
+}
+
 /* A clone stands on its own memory. */
 static void test_clone(void **state)
 {
@@ -469,6 +491,7 @@ int main(void)
         cmocka_unit_test(test_call_values),
         cmocka_unit_test(test_with_dimensions),
         cmocka_unit_test(test_clone),
+        cmocka_unit_test(test_on_free),
         cmocka_unit_test(test_ids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
