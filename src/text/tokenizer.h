@@ -28,10 +28,10 @@ struct window {
 struct tokens {
     uint32_t n;
     const int32_t *ids;
-    const int32_t *type_ids;      /* segment: 0 for a, 1 for b */
-    const uint32_t *begin, *end;  /* byte offsets in a or b; special tokens: 0, 0 */
+    const int32_t *type_ids;     /* segment: 0 for a, 1 for b */
+    const uint32_t *begin, *end; /* byte offsets in a or b; special tokens: 0, 0 */
     bool truncated;
-    uint32_t n_untruncated;       /* what it would have been, special tokens included */
+    uint32_t n_untruncated; /* what it would have been, special tokens included */
 };
 
 /* From a snapshot folder: tokenizer.json, else vocab.txt with tokenizer_config.json. */
