@@ -391,7 +391,8 @@ static void sent(struct http_exchange *ex, size_t n)
     size_t n_out = ex->out.n - ex->out_at;
     size_t of_out = n < n_out ? n : n_out;
     ex->out_at += of_out;
-    ex->tail = str_n(ex->tail.p + (n - of_out), ex->tail.n - (n - of_out));
+    if (n > of_out)
+        ex->tail = str_n(ex->tail.p + (n - of_out), ex->tail.n - (n - of_out));
 }
 
 enum flush reply_flush(struct http_conn *c)

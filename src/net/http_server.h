@@ -92,7 +92,7 @@ struct http_server *http_server_new(struct loop *, const struct http_server_opti
 /* Binds and listens; port 0 picks one. */
 struct err *http_server_listen(struct http_server *, const char *host, int port, int *port_out);
 /* Stops accepting, closes idle connections, answers what is in flight with Connection: close.
- * `drained` runs once on the loop when nothing is left. Thread: the loop's. */
+ * `drained` runs once on the loop when nothing is left. To be called once. Thread: the loop's. */
 void http_server_drain(struct http_server *, void (*drained)(void *), void *ctx);
 /* Closes what is left (on_cancel for each), then frees. After the loop has stopped. */
 void http_server_free(struct http_server *);
