@@ -120,7 +120,7 @@ struct err *inference_load(struct inference *inf)
     struct docs docs;
     struct err *failed = store_list(inf->parts.store, STORE_ENDPOINT, arena, &docs);
     for (size_t i = 0; !failed && i < docs.n; i++) {
-        struct endpoint *ep;
+        struct endpoint *ep = NULL;
         struct err *e = load_one(inf, arena, &docs.v[i], &ep);
         if (e) {
             log_error("stored endpoint cannot be read", LOG_S("inference_id", docs.v[i].id),

@@ -20,11 +20,13 @@
 
 struct framing {
     enum framing_kind kind;
-    struct buf in;    /* bytes not yet cut */
-    struct buf data;  /* the event under construction */
+    size_t limit;
+    struct buf in; /* bytes not yet cut, from `at` on */
+    size_t at;
+    size_t scanned;  /* bytes after `at` known to hold no line end */
+    struct buf data; /* the event under construction */
     struct buf name;
-    size_t scanned;
-    bool has_data, at_start, ended, after_cr;
+    bool has_data, at_start, ended, after_cr, handed_out, broken;
 };
 
 void framing_init(struct framing *, enum framing_kind, size_t limit_bytes);

@@ -1,0 +1,285 @@
+/* framing: bytes in, events out.
+ *
+ * Fed bytes gather in `in`; lines (or AWS messages) are taken off its front by moving `at`, and the
+ * front is dropped at the next feed. A line is searched for its end from where the last search
+ * stopped, so that an event which comes in a thousand pieces is still read once. */
+#include "framing.h"
+
+#include <zlib.h>
+
+void framing_init(struct framing *f, enum framing_kind kind, size_t limit_bytes)
+{
+    *f = (struct framing){.kind = kind, .limit = limit_bytes, .at_start = true};
+    buf_init(&f->in, SIZE_MAX);
+    buf_init(&f->data, limit_bytes);
+    buf_init(&f->name, 1024);
+}
+
+void framing_deinit(struct framing *f)
+{
+    buf_deinit(&f->in);
+    buf_deinit(&f->data);
+    buf_deinit(&f->name);
+}
+
+void framing_feed(struct framing *f, struct str bytes)
+{
+    if (f->at) {
+        buf_consume(&f->in, f->at);
+        f->at = 0;
+    }
+    buf_put(&f->in, bytes);
+}
+
+void framing_end(struct framing *f)
+{
+    f->ended = true;
+}
+
+static struct str rest(const struct framing *f)
+{
+    return str_n(f->in.p + f->at, f->in.n - f->at);
+}
+
+static bool too_large(const struct framing *f, struct err **err_out)
+{
+    if (!f->data.full && !f->name.full)
+        return false;
+    *err_out =
+        err_new(ERR_TOO_LARGE, "an event of the stream is larger than [%zu] bytes", f->limit);
+    return true;
+}
+
+/* --- lines --- */
+
+/* Index of the first CR or LF at or after `from`; SIZE_MAX: none. */
+static size_t find_line_end(struct str s, size_t from)
+{
+    const char *lf = from < s.n ? memchr(s.p + from, '\n', s.n - from) : NULL;
+    size_t end = lf ? (size_t)(lf - s.p) : s.n;
+    const char *cr = from < end ? memchr(s.p + from, '\r', end - from) : NULL;
+    if (cr)
+        return (size_t)(cr - s.p);
+    return lf ? end : SIZE_MAX;
+}
+
+/* One line off the front, without its end; an unterminated one only after the end of the stream. */
+static bool take_line(struct framing *f, struct str *line, struct err **err_out)
+{
+    struct str s = rest(f);
+    if (f->after_cr && s.n) { /* the second half of a CRLF */
+        f->after_cr = false;
+        if (s.p[0] == '\n') {
+            f->at++;
+            s = rest(f);
+        }
+    }
+    size_t end = find_line_end(s, f->scanned);
+    if (end == SIZE_MAX) {
+        if (s.n > f->limit) {
+            *err_out =
+                err_new(ERR_TOO_LARGE, "a line of the stream is larger than [%zu] bytes", f->limit);
+            return false;
+        }
+        f->scanned = s.n;
+        if (!f->ended || s.n == 0)
+            return false;
+        *line = s;
+        f->at = f->in.n;
+        f->scanned = 0;
+        return true;
+    }
+    *line = str_sub(s, 0, end);
+    f->after_cr = s.p[end] == '\r';
+    f->at += end + 1;
+    f->scanned = 0;
+    return true;
+}
+
+/* --- server-sent events: WHATWG HTML 9.2.6 --- */
+
+static void sse_begin(struct framing *f)
+{
+    buf_clear(&f->data);
+    buf_clear(&f->name);
+    f->has_data = false;
+}
+
+static void sse_field(struct framing *f, struct str line)
+{
+    if (f->at_start && str_starts(line, STR("\xEF\xBB\xBF")))
+        line = str_sub(line, 3, line.n);
+    f->at_start = false;
+    size_t colon = str_find_char(line, ':');
+    struct str name = str_sub(line, 0, colon == SIZE_MAX ? line.n : colon);
+    struct str value = colon == SIZE_MAX ? (struct str){0} : str_sub(line, colon + 1, line.n);
+    if (value.n && value.p[0] == ' ')
+        value = str_sub(value, 1, value.n);
+    if (str_eq_nocase(name, STR("data"))) {
+        if (f->has_data)
+            buf_char(&f->data, '\n');
+        buf_put(&f->data, value);
+        f->has_data = true;
+    } else if (str_eq_nocase(name, STR("event"))) {
+        buf_clear(&f->name);
+        buf_put(&f->name, value);
+    }
+}
+
+static bool sse_next(struct framing *f, struct event *out, struct err **err_out)
+{
+    struct str line;
+    if (f->handed_out)
+        sse_begin(f);
+    f->handed_out = false;
+    while (take_line(f, &line, err_out)) {
+        if (line.n == 0) { /* the end of an event; one without data says nothing */
+            if (f->data.n == 0) {
+                sse_begin(f);
+                continue;
+            }
+            *out = (struct event){.name = f->name.n ? buf_str(&f->name) : STR("message"),
+                                  .data = buf_str(&f->data)};
+            f->handed_out = true;
+            return true;
+        }
+        if (line.p[0] != ':')
+            sse_field(f, line);
+        if (too_large(f, err_out))
+            return false;
+    }
+    return false; /* an event that was not finished by a blank line is dropped */
+}
+
+/* --- one JSON text per line --- */
+
+static bool ndjson_next(struct framing *f, struct event *out, struct err **err_out)
+{
+    struct str line;
+    while (take_line(f, &line, err_out)) {
+        line = str_trim(line);
+        if (line.n == 0)
+            continue;
+        *out = (struct event){.name = STR("message"), .data = line};
+        return true;
+    }
+    return false;
+}
+
+/* --- AWS event stream: total length, headers length, CRC of both, headers, payload, CRC of all ---
+ */
+
+#define AWS_PRELUDE  12
+#define AWS_OVERHEAD 16
+
+static uint32_t be32(const char *p)
+{
+    const unsigned char *u = (const unsigned char *)p;
+    return (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 | (uint32_t)u[2] << 8 | u[3];
+}
+
+static uint32_t crc(const char *p, size_t n)
+{
+    return (uint32_t)crc32(0, (const Bytef *)p, (uInt)n);
+}
+
+/* Bytes of a header's value after its type byte; SIZE_MAX: no such type, or cut. */
+static size_t aws_value_size(int type, struct str s, struct str *text)
+{
+    static const size_t fixed[] = {0, 0, 1, 2, 4, 8, 0, 0, 8, 16};
+    *text = (struct str){0};
+    if (type < 0 || type > 9)
+        return SIZE_MAX;
+    if (type != 6 && type != 7)
+        return fixed[type];
+    if (s.n < 2)
+        return SIZE_MAX;
+    size_t n = (size_t)(unsigned char)s.p[0] << 8 | (unsigned char)s.p[1];
+    if (s.n < 2 + n)
+        return SIZE_MAX;
+    if (type == 7)
+        *text = str_sub(s, 2, n);
+    return 2 + n;
+}
+
+static bool aws_headers(struct str s, struct event *out)
+{
+    while (s.n) {
+        size_t name_n = (unsigned char)s.p[0];
+        if (s.n < 2 + name_n)
+            return false;
+        struct str name = str_sub(s, 1, name_n), text;
+        int type = (unsigned char)s.p[1 + name_n];
+        s = str_sub(s, 2 + name_n, s.n);
+        size_t n = aws_value_size(type, s, &text);
+        if (n > s.n)
+            return false;
+        s = str_sub(s, n, s.n);
+        if (str_eq(name, STR(":event-type")) || str_eq(name, STR(":exception-type")) ||
+            str_eq(name, STR(":error-code")))
+            out->name = text;
+        else if (str_eq(name, STR(":message-type")))
+            out->exception = !str_eq(text, STR("event"));
+    }
+    return true;
+}
+
+static struct err *aws_garbage(const char *what)
+{
+    return err_new(ERR_PARSE, "the event stream is damaged: %s", what);
+}
+
+static bool aws_next(struct framing *f, struct event *out, struct err **err_out)
+{
+    struct str s = rest(f);
+    if (s.n < AWS_PRELUDE)
+        return false;
+    uint32_t total = be32(s.p), headers = be32(s.p + 4);
+    if (crc(s.p, 8) != be32(s.p + 8)) {
+        *err_out = aws_garbage("wrong checksum of a prelude");
+        return false;
+    }
+    if (total < AWS_OVERHEAD || headers > total - AWS_OVERHEAD || total > f->limit) {
+        *err_out = aws_garbage("a length out of range");
+        return false;
+    }
+    if (s.n < total)
+        return false;
+    if (crc(s.p, total - 4) != be32(s.p + total - 4)) {
+        *err_out = aws_garbage("wrong checksum of a message");
+        return false;
+    }
+    *out =
+        (struct event){.data = str_sub(s, AWS_PRELUDE + headers, total - AWS_OVERHEAD - headers)};
+    if (!aws_headers(str_sub(s, AWS_PRELUDE, headers), out)) {
+        *err_out = aws_garbage("a header that is cut");
+        return false;
+    }
+    f->at += total;
+    return true;
+}
+
+bool framing_next(struct framing *f, struct event *out, struct err **err_out)
+{
+    *err_out = NULL;
+    if (f->broken)
+        return false;
+    bool got = false;
+    if (f->kind == FRAMING_SSE)
+        got = sse_next(f, out, err_out);
+    else if (f->kind == FRAMING_NDJSON)
+        got = ndjson_next(f, out, err_out);
+    else if (f->kind == FRAMING_AWS)
+        got = aws_next(f, out, err_out);
+    f->broken = *err_out != NULL;
+    return got;
+}
+
+void sse_write(struct buf *out, struct str name, struct str data)
+{
+    buf_put(out, STR("event: "));
+    buf_put(out, name);
+    buf_put(out, STR("\ndata: "));
+    buf_put(out, data);
+    buf_put(out, STR("\n\n"));
+}
