@@ -125,7 +125,8 @@ bool added_next(const struct added_set *s, struct str text, size_t *at, size_t t
         *at = i;
         out->token = t;
         out->begin = t->lstrip ? strip_left(text, begin, taken) : begin;
-        out->end = t->rstrip ? strip_right(text, i) : i;
+        /* What the last match stripped need not be looked at again. */
+        out->end = t->rstrip ? strip_right(text, i > taken ? i : taken) : i;
         return true;
     }
     return false;
