@@ -11,7 +11,6 @@
 
 #include "clock.h"
 #include "log.h"
-#include "metrics.h"
 #include "reply.h"
 
 static struct request *request_of(struct http_request *http)
@@ -40,7 +39,6 @@ static void cancelled(struct http_request *http)
 {
     struct request *r = request_of(http);
     r->cancelled = true;
-    metric_add(METRIC_HTTP_CANCELLED, 1);
     err_free(r->refused);
     r->refused = NULL;
     if (r->holds == 0)
@@ -323,8 +321,10 @@ static void no_route(struct request *r)
     struct buf allow;
     buf_init(&allow, 256);
     for (enum method m = 0; m < N_HTTP_METHODS; m++) {
-        if (r->match.allowed & (1u << m))
-            buf_printf(&allow, "%s%s", allow.n ? "," : "", http_method_name(m));
+        /* HEAD works wherever GET does, but Elasticsearch names it for the root alone. */
+        bool named = m != HTTP_HEAD || r->http->path.n <= 1;
+        if (named && r->match.allowed & (1u << m))
+            buf_printf(&allow, "%s%s", allow.n ? ", " : "", http_method_name(m));
     }
     struct str list = arena_dup(r->arena, buf_str(&allow));
     buf_deinit(&allow);
@@ -469,11 +469,6 @@ static struct str on_protocol_error(struct arena *arena, int status, const char 
 static void on_finished(struct http_request *http, int status, size_t bytes_out, void *ctx)
 {
     (void)ctx;
-    metric_add(METRIC_HTTP_REQUESTS, 1);
-    if (status >= 500)
-        metric_add(METRIC_HTTP_ERRORS_5XX, 1);
-    else if (status >= 400)
-        metric_add(METRIC_HTTP_ERRORS_4XX, 1);
     if (!log_on(LOG_DEBUG))
         return;
     struct str id = {0};
