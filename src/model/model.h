@@ -18,17 +18,17 @@
 struct models;
 
 struct models_options {
-    const char *path;          /* path.models */
-    int processors;            /* node.processors: bound on threads */
-    size_t queue_capacity;     /* sequences waiting per deployment; 1024 (ES's default) */
+    const char *path;      /* path.models */
+    int processors;        /* node.processors: bound on threads */
+    size_t queue_capacity; /* sequences waiting per deployment; 1024 (ES's default) */
 };
 
 struct model_info {
     struct str model_id;
-    unsigned tasks;            /* TASK bits it can do */
+    unsigned tasks; /* TASK bits it can do */
     int64_t dimensions;
-    const char *similarity;    /* "cosine" */
-    const char *element_type;  /* "float" */
+    const char *similarity;   /* "cosine" */
+    const char *element_type; /* "float" */
     uint32_t max_tokens;
 };
 
@@ -36,18 +36,20 @@ struct models *models_new(const struct models_options *, struct pool *);
 void models_free(struct models *); /* after the loops stopped: fails what waits, joins threads */
 
 /* Looks at the folder without loading weights. Blocking: pool only. Unknown or unsafe id:
- * ERR_NOT_FOUND "No known trained model with model_id [x]"; broken: ERR_ARGUMENT naming the file. */
+ * ERR_NOT_FOUND "No known trained model with model_id [x]"; broken: ERR_ARGUMENT naming the file.
+ */
 struct err *models_find(struct models *, struct str model_id, struct arena *,
                         struct model_info *out);
 
 struct deployment_spec {
-    struct str id;             /* deployment id = inference id */
+    struct str id; /* deployment id = inference id */
     struct str model_id;
     int num_allocations;
-    int num_threads;           /* threads_per_allocation: power of 2, <= 32 */
+    int num_threads; /* threads_per_allocation: power of 2, <= 32 */
 };
 
-/* done(ctx, err) on `loop`, once: NULL when it answers calls. Already running with this id: NULL. */
+/* done(ctx, err) on `loop`, once: NULL when it answers calls. Already running with this id: NULL.
+ */
 void deployment_start(struct models *, const struct deployment_spec *, struct loop *,
                       void (*done)(void *ctx, struct err *), void *ctx);
 /* Waiting and running calls end first (running) or fail (waiting). Unknown id: fine. */
@@ -61,9 +63,10 @@ struct deployment_state {
     bool exists, started;
     int num_allocations, num_threads;
     size_t queued;
-    const char *failure;       /* why it could not start; NULL; static or interned */
+    const char *failure; /* why it could not start; NULL; static or interned */
 };
-void deployment_state(struct models *, struct str id, struct deployment_state *out); /* Thread: any */
+void deployment_state(struct models *, struct str id,
+                      struct deployment_state *out); /* Thread: any */
 
 /* Takes the call in every case and ends it through its sink on its loop. Unknown deployment:
  * ERR_NOT_FOUND. text_embedding: RESULT_FLOATS, one row per input. */

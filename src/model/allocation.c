@@ -1,0 +1,184 @@
+/* An allocation: a thread that takes batches from its deployment's queue and runs them in its own
+ * session. It leaves when its deployment stops or has more allocations than wanted, never in the
+ * middle of a batch. */
+#include <signal.h>
+#include <stdlib.h>
+
+#include "bug.h"
+#include "metrics.h"
+#include "model_private.h"
+
+static struct err *allocation_new(struct deployment *d, struct allocation **out)
+{
+    int processors = d->models->processors;
+    int threads = d->num_threads < processors ? d->num_threads : processors;
+    struct session *session;
+    TRY(session_new(d->parts->program, threads, &session));
+    struct allocation *a = mem_new(sizeof(*a));
+    a->session = session;
+    a->deployment = d;
+    a->token_budget = d->parts->info->token_budget;
+    a->ids = mem_array(a->token_budget, sizeof(*a->ids));
+    a->type_ids = mem_array(a->token_budget, sizeof(*a->type_ids));
+    *out = a;
+    return NULL;
+}
+
+void allocations_free(struct allocation *a)
+{
+    struct allocation *next;
+    for (; a; a = next) {
+        next = a->next;
+        if (a->session)
+            session_free(a->session);
+        free(a->ids);
+        free(a->type_ids);
+        free(a);
+    }
+}
+
+struct err *allocations_new(struct deployment *d, int n, struct allocation **out)
+{
+    *out = NULL;
+    struct models *m = d->models;
+    for (int i = 0; i < n; i++) {
+        struct allocation *a;
+        struct err *err = allocation_new(d, &a);
+        if (err) {
+            allocations_free(*out);
+            *out = NULL;
+            return err;
+        }
+        a->next = *out;
+        *out = a;
+    }
+    pthread_mutex_lock(&m->lock);
+    m->n_threads += (size_t)n;
+    pthread_mutex_unlock(&m->lock);
+    return NULL;
+}
+
+void allocations_discard(struct models *m, struct allocation *list)
+{
+    pthread_mutex_lock(&m->lock);
+    for (struct allocation *a = list; a; a = a->next)
+        m->n_threads--;
+    pthread_cond_broadcast(&m->idle);
+    pthread_mutex_unlock(&m->lock);
+    allocations_free(list);
+}
+
+/* Lays the batch end to end. */
+static void lay_out(struct allocation *a, struct token_batch *out)
+{
+    uint32_t at = 0;
+    for (size_t i = 0; i < a->batch.n; i++) {
+        const struct sequence *s = a->batch.items[i];
+        a->offsets[i] = at;
+        memcpy(a->ids + at, s->ids, s->n_tokens * sizeof(*s->ids));
+        memcpy(a->type_ids + at, s->type_ids, s->n_tokens * sizeof(*s->type_ids));
+        at += s->n_tokens;
+    }
+    a->offsets[a->batch.n] = at;
+    *out = (struct token_batch){a->batch.n, at, a->ids, a->type_ids, a->offsets};
+}
+
+static struct err *run_batch(struct allocation *a)
+{
+    struct token_batch batch;
+    struct tensor rows;
+    lay_out(a, &batch);
+    struct err *cause = session_run(a->session, &batch, &rows);
+    if (cause) {
+        struct err *err = err_status(500, "Error in inference process: [%s]", cause->reason);
+        err_free(cause);
+        return err;
+    }
+    metric_add(METRIC_LOCAL_BATCHES, 1);
+    metric_add(METRIC_LOCAL_SEQUENCES, (int64_t)a->batch.n);
+    metric_add(METRIC_LOCAL_TOKENS, (int64_t)a->batch.n_tokens);
+    const float *row = rows.data;
+    for (size_t i = 0; i < a->batch.n; i++) {
+        const struct sequence *s = a->batch.items[i];
+        struct flight *f = s->flight;
+        memcpy(f->rows + s->row * f->width, row + i * f->width, f->width * sizeof(*row));
+    }
+    return NULL;
+}
+
+static void end_sequences(struct allocation *a, struct err *err)
+{
+    struct sequence *next;
+    for (struct sequence *s = a->batch.dropped; s; s = next) {
+        next = s->next;
+        flight_sequence_done(s->flight, NULL); /* it sees itself that the call is cancelled */
+    }
+    for (size_t i = 0; i < a->batch.n; i++)
+        flight_sequence_done(a->batch.items[i]->flight, err ? err_copy(err) : NULL);
+    err_free(err);
+}
+
+/* Waits for work; false: time to leave, and n_allocations no longer counts this one. */
+static bool take(struct allocation *a, struct waiter **ended_out)
+{
+    struct deployment *d = a->deployment;
+    pthread_mutex_lock(&d->lock);
+    while (d->phase != STOPPING && d->n_allocations <= deployment_fits(d, d->wanted) && !d->queue.n)
+        pthread_cond_wait(&d->work, &d->lock);
+    bool stay = d->phase != STOPPING && d->n_allocations <= deployment_fits(d, d->wanted);
+    if (stay) {
+        batch_take(&d->queue, a->token_budget, &a->batch);
+        d->n_reserved -= a->batch.n + a->batch.n_dropped;
+        if (d->queue.n)
+            pthread_cond_signal(&d->work); /* one wake-up may have brought several sequences */
+    } else {
+        d->n_allocations--;
+        *ended_out = deployment_ended(d);
+        pthread_cond_signal(&d->work); /* a wake-up meant for whoever stays */
+    }
+    pthread_mutex_unlock(&d->lock);
+    return stay;
+}
+
+static void leave(struct allocation *a, struct waiter *ended)
+{
+    struct models *m = a->deployment->models;
+    session_free(a->session); /* while the deployment keeps its program */
+    a->session = NULL;
+    waiters_post(ended, NULL);
+    deployment_unref(a->deployment);
+    pthread_mutex_lock(&m->lock);
+    a->next = m->ended;
+    m->ended = a;
+    m->n_threads--;
+    pthread_cond_broadcast(&m->idle);
+    pthread_mutex_unlock(&m->lock);
+}
+
+static void *thread_main(void *arg)
+{
+    struct allocation *a = arg;
+    struct waiter *ended = NULL;
+    pthread_setname_np(pthread_self(), "allocation");
+    while (take(a, &ended)) {
+        metric_add(METRIC_LOCAL_QUEUE, -(int64_t)(a->batch.n + a->batch.n_dropped));
+        struct err *err = a->batch.n ? run_batch(a) : NULL;
+        end_sequences(a, err);
+    }
+    leave(a, ended);
+    return NULL;
+}
+
+void allocations_run(struct allocation *a)
+{
+    struct allocation *next;
+    sigset_t all, old;
+    sigfillset(&all); /* signals are for the main thread */
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    for (; a; a = next) {
+        next = a->next;
+        deployment_ref(a->deployment);
+        BUG_ON(pthread_create(&a->thread, NULL, thread_main, a) != 0);
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+}

@@ -1,0 +1,130 @@
+/* The registry of deployments. Nothing here depends on a loop still running: at shutdown loops have
+ * stopped, so state changes happen where the work is done (pool and allocation threads) and loops
+ * only get messages. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "bug.h"
+#include "model_private.h"
+
+struct models *models_new(const struct models_options *o, struct pool *pool)
+{
+    struct models *m = mem_new(sizeof(*m));
+    atomic_init(&m->refs, 1);
+    m->path = mem_strdup(o->path);
+    m->processors = o->processors > 0 ? o->processors : 1;
+    m->queue_capacity = o->queue_capacity ? o->queue_capacity : 1024;
+    m->pool = pool;
+    pthread_mutex_init(&m->lock, NULL);
+    pthread_cond_init(&m->idle, NULL);
+    m->deployments = map_new();
+    return m;
+}
+
+struct models *models_ref(struct models *m)
+{
+    atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
+    return m;
+}
+
+void models_unref(struct models *m)
+{
+    if (atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    BUG_ON(m->parts);
+    map_free(m->deployments);
+    pthread_cond_destroy(&m->idle);
+    pthread_mutex_destroy(&m->lock);
+    free(m->path);
+    free(m);
+}
+
+void models_run(struct models *m, void (*work)(void *), void *job)
+{
+    pthread_mutex_lock(&m->lock);
+    m->n_jobs++;
+    pthread_mutex_unlock(&m->lock);
+    pool_run(m->pool, NULL, work, NULL, job);
+}
+
+void models_job_done(struct models *m)
+{
+    pthread_mutex_lock(&m->lock);
+    m->n_jobs--;
+    pthread_cond_broadcast(&m->idle);
+    pthread_mutex_unlock(&m->lock);
+}
+
+void models_reap(struct models *m)
+{
+    pthread_mutex_lock(&m->lock);
+    struct allocation *a = m->ended;
+    m->ended = NULL;
+    pthread_mutex_unlock(&m->lock);
+    for (struct allocation *i = a; i; i = i->next)
+        pthread_join(i->thread, NULL);
+    allocations_free(a);
+}
+
+static struct deployment *take_any(struct models *m)
+{
+    struct str id;
+    void *d = NULL;
+    size_t i = 0;
+    pthread_mutex_lock(&m->lock);
+    m->ending = true;
+    if (map_next(m->deployments, &i, &id, &d))
+        map_take(m->deployments, ((struct deployment *)d)->id);
+    pthread_mutex_unlock(&m->lock);
+    return d;
+}
+
+void models_free(struct models *m)
+{
+    if (!m)
+        return;
+    for (struct deployment *d; (d = take_any(m));) {
+        deployment_end(d, NULL);
+        deployment_unref(d);
+    }
+    pthread_mutex_lock(&m->lock);
+    while (m->n_jobs || m->n_threads)
+        pthread_cond_wait(&m->idle, &m->lock);
+    pthread_mutex_unlock(&m->lock);
+    models_reap(m);
+    models_unref(m);
+}
+
+struct waiter *waiter_new(struct loop *loop, void (*done)(void *, struct err *), void *ctx)
+{
+    struct waiter *w = mem_new(sizeof(*w));
+    *w = (struct waiter){.loop = loop, .done = done, .ctx = ctx};
+    return w;
+}
+
+static void waiter_run(struct loop_msg *msg)
+{
+    struct waiter w = *(struct waiter *)((char *)msg - offsetof(struct waiter, msg));
+    free((char *)msg - offsetof(struct waiter, msg));
+    if (w.done)
+        w.done(w.ctx, w.err);
+    else
+        err_free(w.err);
+}
+
+void waiter_post(struct waiter *w, struct err *err)
+{
+    w->err = err;
+    w->msg.run = waiter_run;
+    loop_post(w->loop, &w->msg);
+}
+
+void waiters_post(struct waiter *list, struct err *err)
+{
+    struct waiter *next;
+    for (struct waiter *w = list; w; w = next) {
+        next = w->next;
+        waiter_post(w, err ? err_copy(err) : NULL);
+    }
+    err_free(err);
+}

@@ -1,0 +1,591 @@
+/* Deployments over a fake engine: the loop runs in the test's thread, pool and allocations beside
+ * it. Each test ends with everything freed: no program, no session left. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bug.h"
+#include "fake_engine.h"
+#include "model.h"
+
+static char root[] = "/tmp/model_test.XXXXXX";
+
+struct world {
+    struct loop *loop;
+    struct pool *pool;
+    struct models *models;
+    int waiting; /* things that have not come back */
+};
+
+static struct world w;
+
+static void write_file(const char *model, const char *name, const char *text)
+{
+    char path[512];
+    snprintf(path, sizeof(path), "%s/%s", root, model);
+    mkdir(path, 0700);
+    snprintf(path, sizeof(path), "%s/%s/%s", root, model, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static void write_model(const char *model, const char *weights)
+{
+    write_file(model, "config.json",
+               "{\"model_type\":\"bert\",\"hidden_size\":4,\"max_position_embeddings\":64}");
+    write_file(model, "sentence_bert_config.json", "{\"max_seq_length\":8}");
+    write_file(model, "vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\nc\n##a\n");
+    write_file(model, "model.safetensors", weights);
+}
+
+static int make_models(void **state)
+{
+    if (!mkdtemp(root))
+        return -1;
+    write_model("good", "weights");
+    write_model("other", "weights");
+    write_model("bad-weights", "broken");
+    write_model("bad-config", "weights");
+    write_file("bad-config", "config.json", "{\"hidden_size\":\"4\"}");
+    write_model("bad-vocab", "weights");
+    write_file("bad-vocab", "vocab.txt", "a\nb\n");
+    write_model("big-vocab", "weights");
+    char text[2048] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n";
+    for (int i = 0; i < 100; i++)
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), "t%d\n", i);
+    write_file("big-vocab", "vocab.txt", text);
+    write_file("empty", "README", "");
+    return 0;
+}
+
+static int remove_models(void **state)
+{
+    static const char *const models[] = {"good",      "other",     "bad-weights", "bad-config",
+                                         "bad-vocab", "big-vocab", "empty"};
+    static const char *const files[] = {"config.json", "sentence_bert_config.json", "vocab.txt",
+                                        "model.safetensors", "README"};
+    char path[512];
+    for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++) {
+        for (size_t k = 0; k < sizeof(files) / sizeof(files[0]); k++) {
+            snprintf(path, sizeof(path), "%s/%s/%s", root, models[i], files[k]);
+            unlink(path);
+        }
+        snprintf(path, sizeof(path), "%s/%s", root, models[i]);
+        rmdir(path);
+    }
+    return rmdir(root);
+}
+
+static void begin(size_t capacity)
+{
+    struct models_options o = {.path = root, .processors = 4, .queue_capacity = capacity};
+    w = (struct world){.loop = loop_new(0), .pool = pool_new(2)};
+    w.models = models_new(&o, w.pool);
+}
+
+static void end(void)
+{
+    fake_hold(false);
+    fake_fail_runs(false);
+    pool_free(w.pool);
+    models_free(w.models);
+    assert_int_equal(fake_sessions(), 0);
+    if (w.waiting) { /* what was failed at the end has been posted home */
+        loop_stop(w.loop);
+        loop_run(w.loop);
+    }
+    assert_int_equal(w.waiting, 0);
+    assert_int_equal(fake_programs(), 0);
+    loop_free(w.loop);
+}
+
+static void came_back(void)
+{
+    if (--w.waiting == 0)
+        loop_stop(w.loop);
+}
+
+static void until_all_are_back(void)
+{
+    if (w.waiting)
+        loop_run(w.loop);
+    assert_int_equal(w.waiting, 0);
+}
+
+/* --- one call --- */
+
+struct asked {
+    struct call call;
+    struct sink sink;
+    int done, failed;
+    struct err *err;
+    const struct result *result;
+    struct str texts[64];
+};
+
+static struct asked *of(struct sink *s)
+{
+    return (struct asked *)((char *)s - offsetof(struct asked, sink));
+}
+
+static void on_done(struct sink *s, const struct result *r)
+{
+    of(s)->result = r;
+    of(s)->done++;
+    came_back();
+}
+
+static void on_fail(struct sink *s, struct err *err)
+{
+    of(s)->err = err;
+    of(s)->failed++;
+    came_back();
+}
+
+static struct asked *ask_two(const char *id, size_t n, const char *text, const char *second)
+{
+    struct asked *a = mem_new(sizeof(*a));
+    a->sink = (struct sink){.done = on_done, .fail = on_fail};
+    a->call.loop = w.loop;
+    a->call.arena = arena_new(ARENA_NO_LIMIT);
+    a->call.sink = &a->sink;
+    a->call.input.task = TASK_TEXT_EMBEDDING;
+    a->call.input.texts = a->texts;
+    a->call.input.n_texts = n;
+    for (size_t i = 0; i < n; i++)
+        a->texts[i] = str_c(i == 1 ? second : text);
+    w.waiting++;
+    deployment_submit(w.models, str_c(id), &a->call);
+    return a;
+}
+
+static struct asked *ask(const char *id, size_t n, const char *text)
+{
+    return ask_two(id, n, text, text);
+}
+
+static void forget(struct asked *a)
+{
+    assert_int_equal(a->done + a->failed, 1);
+    err_free(a->err);
+    arena_free(a->call.arena);
+    free(a);
+}
+
+static void cancel(struct asked *a)
+{
+    atomic_store(&a->call.cancelled, true);
+    if (a->call.on_cancel)
+        a->call.on_cancel(&a->call);
+}
+
+static void expect_failure(struct asked *a, int status, const char *text)
+{
+    assert_int_equal(a->failed, 1);
+    if (a->err->status != status || !strstr(a->err->reason, text))
+        fail_msg("%d [%s], not %d [%s]", a->err->status, a->err->reason, status, text);
+    forget(a);
+}
+
+/* --- starting and the like --- */
+
+static struct err *last_err;
+
+static void keep_err(void *ctx, struct err *err)
+{
+    err_free(last_err);
+    last_err = err;
+    if (ctx)
+        ++*(int *)ctx;
+    came_back();
+}
+
+static void start(const char *id, const char *model, int n, int threads)
+{
+    struct deployment_spec spec = {str_c(id), str_c(model), n, threads};
+    w.waiting++;
+    deployment_start(w.models, &spec, w.loop, keep_err, NULL);
+}
+
+static void start_ok(const char *id, int n)
+{
+    start(id, "good", n, 1);
+    until_all_are_back();
+    if (last_err)
+        fail_msg("%s", last_err->reason);
+}
+
+static void expect_err(int status, const char *text)
+{
+    assert_non_null(last_err);
+    if (last_err->status != status || !strstr(last_err->reason, text))
+        fail_msg("%d [%s], not %d [%s]", last_err->status, last_err->reason, status, text);
+    err_free(last_err);
+    last_err = NULL;
+}
+
+static void stop(const char *id)
+{
+    w.waiting++;
+    deployment_stop(w.models, str_c(id), w.loop, keep_err, NULL);
+}
+
+static void scale(const char *id, int n)
+{
+    w.waiting++;
+    deployment_scale(w.models, str_c(id), n, w.loop, keep_err, NULL);
+}
+
+static struct deployment_state state_of(const char *id)
+{
+    struct deployment_state s;
+    deployment_state(w.models, str_c(id), &s);
+    return s;
+}
+
+/* --- tests --- */
+
+static void folders_are_looked_at(void **state)
+{
+    static const struct {
+        const char *id;
+        int status;
+        const char *text;
+    } bad[] = {
+        {"nothing", 404, "No known trained model with model_id [nothing]"},
+        {"", 404, "[]"},
+        {"..", 404, "[..]"},
+        {".hidden", 404, "[.hidden]"},
+        {"a/b", 404, "[a/b]"},
+        {"../good", 404, "[../good]"},
+        {"good ", 404, "[good ]"},
+        {"empty", 400, "[config.json] is missing"},
+        {"bad-config", 400, "[config.json] must have a positive integer [hidden_size]"},
+    };
+    begin(10);
+    struct arena *a = arena_new(ARENA_NO_LIMIT);
+    struct model_info info;
+    struct err *err = models_find(w.models, STR("good"), a, &info);
+    assert_null(err);
+    assert_int_equal(info.dimensions, 4);
+    assert_int_equal(info.max_tokens, 8);
+    assert_int_equal(info.tasks, TASK_BIT(TASK_TEXT_EMBEDDING));
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        last_err = models_find(w.models, str_c(bad[i].id), a, &info);
+        expect_err(bad[i].status, bad[i].text);
+    }
+    last_err = models_find(w.models, str_n("good\0x", 6), a, &info);
+    expect_err(404, "No known trained model");
+    arena_free(a);
+    end();
+}
+
+static void a_call_gets_its_rows(void **state)
+{
+    begin(100);
+    start_ok("d", 1);
+    struct asked *a = ask_two("d", 3, "a b", "c");
+    until_all_are_back();
+    assert_int_equal(a->done, 1);
+    assert_int_equal(a->result->kind, RESULT_FLOATS);
+    assert_int_equal(a->result->n, 3);
+    assert_int_equal(a->result->embeddings[0].n, FAKE_DIMENSIONS);
+    assert_true(a->result->embeddings[0].f32[0] == 4);  /* [CLS] a b [SEP] */
+    assert_true(a->result->embeddings[1].f32[3] == 11); /* 2 + 6 + 3 */
+    assert_true(a->result->embeddings[2].f32[3] == 14);
+    forget(a);
+    a = ask("d", 1, "a b c a b c a b c a b c"); /* cut to max_seq_length */
+    until_all_are_back();
+    assert_true(a->result->embeddings[0].f32[0] == FAKE_MAX_SEQ_LENGTH);
+    assert_true(a->result->embeddings[0].f32[2] == 3);
+    forget(a);
+    char *longer = mem_new(5000);
+    memset(longer, 'a', 4999); /* tokenized on the pool */
+    a = ask("d", 2, longer);
+    until_all_are_back();
+    assert_true(a->result->embeddings[1].f32[3] == 2 + 1 + 3); /* one [UNK] */
+    forget(a);
+    free(longer);
+    assert_int_equal(state_of("d").queued, 0);
+    end();
+}
+
+static void starts_are_answered(void **state)
+{
+    begin(100);
+    int loads = fake_loads();
+    start("one", "good", 1, 1);
+    start("one", "good", 1, 1); /* joins the first */
+    start("two", "good", 2, 1); /* shares the program */
+    start("three", "other", 1, 1);
+    until_all_are_back();
+    assert_null(last_err);
+    assert_int_equal(fake_loads() - loads, 2);
+    assert_int_equal(fake_sessions(), 4);
+    start("one", "good", 1, 1); /* already there */
+    until_all_are_back();
+    assert_null(last_err);
+    assert_true(state_of("two").started);
+    assert_int_equal(state_of("two").num_allocations, 2);
+    assert_false(state_of("four").exists);
+    end();
+}
+
+static void broken_models_fail_to_start(void **state)
+{
+    static const struct {
+        const char *model;
+        int n, threads, status;
+        const char *text;
+    } bad[] = {
+        {"nothing", 1, 1, 404, "[nothing]"},
+        {"../good", 1, 1, 404, "[../good]"},
+        {"bad-weights", 1, 1, 400, "[model.safetensors]"},
+        {"bad-vocab", 1, 1, 400, "[vocab.txt]"},
+        {"big-vocab", 1, 1, 400, "vocab_size [100]"},
+        {"bad-config", 1, 1, 400, "[config.json]"},
+        {"good", -1, 1, 400, "[num_allocations]"},
+        {"good", 1, 3, 400, "power of 2"},
+        {"good", 1, 64, 400, "power of 2"},
+    };
+    begin(100);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        start("d", bad[i].model, bad[i].n, bad[i].threads);
+        until_all_are_back();
+        expect_err(bad[i].status, bad[i].text);
+    }
+    start("d", "bad-weights", 1, 1);
+    struct asked *early = ask("d", 1, "a"); /* waits for the start, and fails with it */
+    until_all_are_back();
+    expect_err(400, "[model.safetensors]");
+    expect_failure(early, 400, "[model.safetensors]");
+    struct deployment_state s = state_of("d");
+    assert_true(s.exists);
+    assert_false(s.started);
+    assert_non_null(strstr(s.failure, "[model.safetensors]"));
+    struct asked *late = ask("d", 1, "a");
+    until_all_are_back();
+    expect_failure(late, 409, "[failed]");
+    start_ok("d", 1); /* a new start replaces it */
+    struct asked *a = ask("d", 1, "a");
+    until_all_are_back();
+    assert_int_equal(a->done, 1);
+    forget(a);
+    end();
+}
+
+static void calls_wait_for_the_start(void **state)
+{
+    begin(100);
+    start("d", "good", 1, 1);
+    struct asked *a = ask("d", 1, "a"), *b = ask("d", 2, "b"), *c = ask("d", 1, "c");
+    cancel(b);
+    until_all_are_back();
+    assert_int_equal(a->done, 1);
+    assert_int_equal(c->done, 1);
+    forget(a);
+    expect_failure(b, 400, "cancelled");
+    forget(c);
+    struct asked *d = ask("unknown", 1, "a");
+    until_all_are_back();
+    expect_failure(d, 404, "[unknown]");
+    d = ask("d", 0, "a");
+    until_all_are_back();
+    expect_failure(d, 400, "[0] inputs");
+    end();
+}
+
+static void a_full_queue_refuses(void **state)
+{
+    begin(4);
+    start_ok("d", 1);
+    fake_hold(true);
+    struct asked *running = ask("d", 1, "a");
+    fake_wait_running(1);
+    struct asked *a = ask("d", 3, "a"), *b = ask("d", 2, "b"), *c = ask("d", 1, "c");
+    assert_int_equal(state_of("d").queued, 4);
+    fake_hold(false);
+    until_all_are_back();
+    expect_failure(b, 429, "inference process queue is full. Unable to execute command");
+    assert_int_equal(running->done + a->done + c->done, 3);
+    forget(running);
+    forget(a);
+    forget(c);
+    a = ask("d", 40, "a"); /* larger than the queue, but alone */
+    until_all_are_back();
+    assert_int_equal(a->done, 1);
+    forget(a);
+    end();
+}
+
+static void cancelled_calls_end_without_running(void **state)
+{
+    begin(100);
+    start_ok("d", 1);
+    fake_hold(true);
+    struct asked *running = ask("d", 1, "a");
+    fake_wait_running(1);
+    struct asked *a = ask("d", 3, "a"), *b = ask("d", 1, "b");
+    int runs = fake_runs();
+    cancel(a);
+    w.waiting -= 2; /* only a comes back: an allocation is not needed for it */
+    until_all_are_back();
+    w.waiting += 2;
+    expect_failure(a, 400, "cancelled");
+    cancel(running); /* runs to its end, but fails */
+    fake_hold(false);
+    until_all_are_back();
+    expect_failure(running, 400, "cancelled");
+    assert_int_equal(b->done, 1);
+    assert_int_equal(fake_runs() - runs, 2);
+    forget(b);
+    assert_int_equal(state_of("d").queued, 0);
+    end();
+}
+
+static void engine_errors_reach_the_call(void **state)
+{
+    begin(100);
+    start_ok("d", 1);
+    fake_fail_runs(true);
+    struct asked *a = ask("d", 5, "a");
+    until_all_are_back();
+    expect_failure(a, 500, "Error in inference process: [out of order]");
+    fake_fail_runs(false);
+    a = ask("d", 1, "a");
+    until_all_are_back();
+    assert_int_equal(a->done, 1);
+    forget(a);
+    end();
+}
+
+static void stopping_ends_what_waits(void **state)
+{
+    begin(100);
+    start_ok("d", 1);
+    fake_hold(true);
+    struct asked *running = ask("d", 1, "a");
+    fake_wait_running(1);
+    struct asked *waiting = ask("d", 2, "b");
+    stop("d");
+    stop("d"); /* unknown by now: fine */
+    assert_false(state_of("d").exists);
+    struct asked *late = ask("d", 1, "c");
+    start("d", "good", 2, 1); /* the id is free at once */
+    fake_hold(false);
+    until_all_are_back();
+    assert_null(last_err);
+    assert_int_equal(running->done, 1);
+    forget(running);
+    expect_failure(waiting, 409, "Trained model [d] is [stopping]");
+    expect_failure(late, 404, "[d]");
+    assert_true(state_of("d").started);
+    stop("d");
+    stop("never-was");
+    until_all_are_back();
+    assert_null(last_err);
+    start("d", "good", 1, 1);
+    stop("d"); /* while it starts */
+    until_all_are_back();
+    assert_false(state_of("d").exists);
+    err_free(last_err);
+    last_err = NULL;
+    end();
+}
+
+static void scaling_loses_no_call(void **state)
+{
+    static struct asked *calls[300];
+    begin(1000);
+    start_ok("d", 1);
+    for (int i = 0; i < 300; i++) {
+        calls[i] = ask("d", 1 + (size_t)i % 3, i % 2 ? "a" : "a b c a b c");
+        if (i % 50 == 0)
+            scale("d", 1 + i / 50 % 4);
+    }
+    until_all_are_back();
+    assert_null(last_err);
+    for (int i = 0; i < 300; i++) {
+        assert_int_equal(calls[i]->done, 1);
+        forget(calls[i]);
+    }
+    scale("d", 100); /* as many as there are processors */
+    until_all_are_back();
+    assert_int_equal(state_of("d").num_allocations, 100);
+    assert_int_equal(fake_sessions(), 4);
+    scale("d", 0);
+    until_all_are_back();
+    struct asked *a = ask("d", 1, "a");
+    scale("d", 1); /* the call waited for it */
+    until_all_are_back();
+    assert_int_equal(a->done, 1);
+    forget(a);
+    scale("unknown", 1);
+    until_all_are_back();
+    expect_err(404, "[unknown]");
+    end();
+}
+
+static void the_end_fails_what_waits(void **state)
+{
+    begin(100);
+    start_ok("d", 1);
+    scale("d", 0);
+    until_all_are_back();
+    struct asked *a = ask("d", 3, "a");
+    start("e", "other", 1, 1); /* perhaps not yet loaded when it ends */
+    end();
+    expect_failure(a, 409, "[stopping]");
+    err_free(last_err);
+    last_err = NULL;
+}
+
+/* Many calls on several allocations, some cancelled while they run. */
+static void a_storm_passes(void **state)
+{
+    static struct asked *calls[400];
+    begin(10000);
+    start_ok("d", 4);
+    for (int i = 0; i < 400; i++) {
+        calls[i] = ask("d", 1 + (size_t)i % 60, i % 3 ? "a" : "b c b c b");
+        if (i % 7 == 0)
+            cancel(calls[i / 2]);
+    }
+    until_all_are_back();
+    for (int i = 0; i < 400; i++) {
+        if (calls[i]->done)
+            for (size_t k = 0; k < calls[i]->result->n; k++)
+                assert_true(calls[i]->result->embeddings[k].f32[3] == (i % 3 ? 9 : 32));
+        forget(calls[i]);
+    }
+    end();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(folders_are_looked_at),
+        cmocka_unit_test(a_call_gets_its_rows),
+        cmocka_unit_test(starts_are_answered),
+        cmocka_unit_test(broken_models_fail_to_start),
+        cmocka_unit_test(calls_wait_for_the_start),
+        cmocka_unit_test(a_full_queue_refuses),
+        cmocka_unit_test(cancelled_calls_end_without_running),
+        cmocka_unit_test(engine_errors_reach_the_call),
+        cmocka_unit_test(stopping_ends_what_waits),
+        cmocka_unit_test(scaling_loses_no_call),
+        cmocka_unit_test(the_end_fails_what_waits),
+        cmocka_unit_test(a_storm_passes),
+    };
+    return cmocka_run_group_tests(tests, make_models, remove_models);
+}
