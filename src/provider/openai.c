@@ -80,16 +80,42 @@ static struct str url_of(const struct endpoint *ep)
                                            : STR("https://api.openai.com/v1/chat/completions");
 }
 
+/* A header name by RFC 9110 5.1, and not one of those that frame the message: a caller who may only
+ * use an endpoint must not be able to smuggle a second request through it. */
+static bool header_may_be_set(struct str name)
+{
+    static const struct str framing[] = {STR_INIT("host"), STR_INIT("content-length"),
+                                         STR_INIT("transfer-encoding"), STR_INIT("connection"),
+                                         STR_INIT("expect")};
+    static const char others[] = "!#$%&'*+-.^_`|~";
+    for (size_t i = 0; i < name.n; i++) {
+        char c = name.p[i];
+        bool alphanumeric =
+            (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!alphanumeric && !memchr(others, c, sizeof others - 1))
+            return false;
+    }
+    for (size_t i = 0; i < sizeof framing / sizeof framing[0]; i++) {
+        if (str_eq_nocase(name, framing[i]))
+            return false;
+    }
+    return name.n > 0;
+}
+
 /* The caller's own headers come last and win over ours. */
-static void add_headers(const struct value *headers, struct http_out *out)
+static struct err *add_headers(const struct value *headers, struct http_out *out)
 {
     if (!headers->set)
-        return;
+        return NULL;
     struct json_iter it = json_iter(headers->json);
     for (const struct json *v; (v = json_next(&it));) {
         struct str value;
         if (!json_str(v, &value))
             continue;
+        if (!header_may_be_set(v->key))
+            return err_new(ERR_ARGUMENT,
+                           "[task_settings] the header [%.*s] of [headers] must not be set",
+                           STR_ARG(str_sub(v->key, 0, 200)));
         size_t i = 0;
         while (i < out->headers.n && !str_eq_nocase(out->headers.h[i].name, v->key))
             i++;
@@ -97,16 +123,19 @@ static void add_headers(const struct value *headers, struct http_out *out)
             out->headers.h[i].value = value;
         else if (out->headers.n < HTTP_MAX_HEADERS)
             http_header_add(&out->headers, v->key, value);
+        else
+            return err_new(ERR_ARGUMENT, "[task_settings] [headers] has too many members");
     }
+    return NULL;
 }
 
-static void request(const struct endpoint *ep, const struct input *in, struct http_out *out)
+static struct err *request(const struct endpoint *ep, const struct input *in, struct http_out *out)
 {
     const struct value *v = in->values.v;
     request_json(out, url_of(ep), &v[S_API_KEY]);
     if (v[S_ORGANIZATION_ID].set)
         http_header_add(&out->headers, STR("OpenAI-Organization"), v[S_ORGANIZATION_ID].s);
-    add_headers(&v[S_HEADERS], out);
+    return add_headers(&v[S_HEADERS], out);
 }
 
 static struct str user_of(const struct input *in)
@@ -119,7 +148,7 @@ static struct err *embed_build(const struct endpoint *ep, const struct input *in
                                struct http_out *out)
 {
     const struct value *v = in->values.v;
-    request(ep, in, out);
+    TRY(request(ep, in, out));
     struct body b;
     body_begin(&b);
     json_key_texts(&b.w, "input", in->texts, in->n_texts);
@@ -149,7 +178,7 @@ static struct err *embed_parse(const struct endpoint *ep, const struct input *in
 static struct err *chat_build(const struct endpoint *ep, const struct input *in,
                               struct http_out *out)
 {
-    request(ep, in, out);
+    TRY(request(ep, in, out));
     struct body b;
     body_begin(&b);
     openai_chat_body(&b.w, in, in->values.v[S_MODEL_ID].s, user_of(in), &style);
