@@ -207,8 +207,6 @@ static void judge(const struct endpoint *ep, const struct http_in *in, struct ve
 {
     if (TASK_BIT(ep->task) & CHATS) {
         openai_judge(ep, ep->values.v[S_URL].s, in, out);
-        if (!out->message.n)
-            verdict_message(in, out, "error", NULL);
         return;
     }
     verdict_by_status(in->status, out);

@@ -260,30 +260,49 @@ static void completion_event(struct stream *s, const struct json *root, struct s
         sink->delta(sink, &delta);
 }
 
-static char *heap_text(const struct json *v)
+/* What an error body says of itself; some servers write their codes as numbers. */
+static struct str text_of(const struct json *v)
 {
-    struct str s;
-    if (json_str(v, &s))
-        return strndup(s.p, s.n);
-    if (json_is(v, JSON_NUMBER))
-        return strndup(json_raw(v).p, json_raw(v).n);
-    return NULL;
+    return json_is(v, JSON_NUMBER) ? json_raw(v) : opt_str(v);
 }
 
-/* {"error":{"message","type","code","param"}}, or {"error":"text"} of smaller servers */
+struct refusal {
+    struct str message, type, code, param; /* {NULL, 0}: not said */
+};
+
+/* {"message","type","code","param"}, a bare text of smaller servers, or Hugging Face's
+ * {"message","http_status_code"}, which it calls hugging_face_error. */
+static struct refusal read_refusal(const struct json *error)
+{
+    struct refusal r = {.message = opt_str(error),
+                        .type = opt_str(json_get(error, "type")),
+                        .code = text_of(json_get(error, "code")),
+                        .param = opt_str(json_get(error, "param"))};
+    const struct json *http_status = json_get(error, "http_status_code");
+    if (!r.message.p)
+        r.message = opt_str(json_get(error, "message"));
+    if (!r.code.p && json_is(http_status, JSON_NUMBER)) {
+        r.code = json_raw(http_status);
+        if (!r.type.p)
+            r.type = STR("hugging_face_error");
+    }
+    return r;
+}
+
+static char *heap_text(struct str s)
+{
+    return s.p ? strndup(s.p, s.n) : NULL;
+}
+
 static struct err *event_error(struct stream *s, const struct json *error)
 {
-    struct str message = opt_str(error);
-    if (!message.p)
-        message = opt_str(json_get(error, "message"));
-    struct err *e = stream_error(s, message);
-    e->chat_type = heap_text(json_get(error, "type"));
-    e->chat_code = heap_text(json_get(error, "code"));
-    if (!e->chat_code)
-        e->chat_code = heap_text(json_get(error, "http_status_code"));
-    e->chat_param = heap_text(json_get(error, "param"));
-    if (!message.n && !e->chat_code)
-        e->chat_code = strdup("stream_error");
+    struct refusal r = read_refusal(error);
+    struct err *e = stream_error(s, r.message);
+    if (!r.message.n && !r.code.p)
+        r.code = STR("stream_error");
+    e->chat_type = heap_text(r.type);
+    e->chat_code = heap_text(r.code);
+    e->chat_param = heap_text(r.param);
     return e;
 }
 
@@ -347,10 +366,11 @@ void openai_judge(const struct endpoint *ep, struct str url, const struct http_i
     if (!bad)
         error = json_get(root, "error");
     err_free(bad);
-    out->message = opt_str(json_get(error, "message"));
-    out->chat_type = opt_str(json_get(error, "type"));
-    out->chat_code = opt_str(json_get(error, "code"));
-    out->chat_param = opt_str(json_get(error, "param"));
+    struct refusal r = read_refusal(error);
+    out->message = r.message;
+    out->chat_type = r.type;
+    out->chat_code = r.code;
+    out->chat_param = r.param;
     switch (in->status) {
     case 500:
         out->action = VERDICT_RETRY;
