@@ -24,7 +24,7 @@ enum {
     N_SETTINGS
 };
 
-static const char *const embedding_types[] = {"binary", "bit", "byte", "float", "int8", NULL};
+static const char *const embedding_types[] = {"bit", "byte", "float", NULL};
 static const char *const embedding_synonyms[] = {"binary", "bit", "int8", "byte", NULL};
 static const char *const input_types[] = {"classification", "clustering", "ingest", "search", NULL};
 static const char *const truncations[] = {"END", "NONE", "START", NULL};
