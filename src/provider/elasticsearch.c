@@ -43,9 +43,9 @@ static const struct setting rows[N_SETTINGS] = {
                     .place = IN_SERVICE,
                     .type = SETTING_STR,
                     .tasks = TE,
-                    .flags = SETTING_REQUIRED,
                     .label = "Model ID",
-                    .description = "The name of the model to use for the inference task."},
+                    .description = "The name of the model to use for the inference task.",
+                    .ui_required = 1},
     [S_ADAPTIVE] = {.name = "adaptive_allocations",
                     .place = IN_SERVICE,
                     .type = SETTING_ADAPTIVE,
@@ -79,6 +79,8 @@ static const struct settings_table table = {
 /* What a deployment itself would refuse. */
 static struct err *check(struct endpoint *ep)
 {
+    if (!ep->values.v[S_MODEL_ID].set)
+        return err_new(ERR_ARGUMENT, "Error parsing service settings, model_id must be provided");
     int64_t threads = ep->values.v[S_NUM_THREADS].i;
     if (threads > 32 || (threads & (threads - 1)) != 0)
         return err_new(ERR_VALIDATION,
