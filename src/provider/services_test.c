@@ -1,0 +1,207 @@
+/* GET _services: its shape (inference.md 2.8), and which settings each service shows (the cfg
+ * columns of inference.md 5). */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+
+#include "provider.h"
+
+struct fixture {
+    struct arena *arena;
+    const struct json *list;
+};
+
+static void render(struct fixture *f, enum task task)
+{
+    struct buf b;
+    struct json_out w;
+    f->arena = arena_new(ARENA_NO_LIMIT);
+    buf_init(&b, 1 << 20);
+    json_out_init(&w, &b);
+    providers_render(&w, task);
+    assert_null(json_parse_copy(f->arena, buf_str(&b), &f->list));
+    assert_true(json_is(f->list, JSON_ARRAY));
+    buf_deinit(&b);
+}
+
+static const struct json *service(const struct fixture *f, const char *name)
+{
+    struct json_iter it = json_iter(f->list);
+    for (const struct json *v; (v = json_next(&it));) {
+        if (str_eq_c(json_get(v, "service")->text, name))
+            return v;
+    }
+    return NULL;
+}
+
+/* "a,b,c": member names of an object, or the texts of an array. */
+static void expect_names(const struct json *node, const char *want)
+{
+    char got[512] = "";
+    size_t n = 0;
+    struct json_iter it = json_iter(node);
+    for (const struct json *v; (v = json_next(&it));)
+        n += (size_t)snprintf(got + n, sizeof got - n, "%s%.*s", n ? "," : "",
+                              STR_ARG(node->type == JSON_OBJECT ? v->key : v->text));
+    assert_string_equal(got, want);
+}
+
+static void expect_services(enum task task, const char *want)
+{
+    char got[512] = "";
+    size_t n = 0;
+    struct fixture f;
+    render(&f, task);
+    struct json_iter it = json_iter(f.list);
+    for (const struct json *v; (v = json_next(&it));)
+        n += (size_t)snprintf(got + n, sizeof got - n, "%s%.*s", n ? "," : "",
+                              STR_ARG(json_get(v, "service")->text));
+    assert_string_equal(got, want);
+    arena_free(f.arena);
+}
+
+static void sorted_and_filtered(void **state)
+{
+    expect_services(TASK_ANY, "cohere,elasticsearch,hugging_face,openai");
+    expect_services(TASK_TEXT_EMBEDDING, "cohere,elasticsearch,hugging_face,openai");
+    expect_services(TASK_SPARSE_EMBEDDING, "hugging_face");
+    expect_services(TASK_RERANK, "cohere,hugging_face");
+    expect_services(TASK_COMPLETION, "cohere,hugging_face,openai");
+    expect_services(TASK_CHAT_COMPLETION, "hugging_face,openai");
+}
+
+static void names_tasks_and_settings(void **state)
+{
+    static const struct {
+        const char *service, *name, *tasks, *settings;
+    } want[] = {
+        {"cohere", "Cohere", "text_embedding,rerank,completion",
+         "api_key,model_id,rate_limit.requests_per_minute"},
+        {"elasticsearch", "Elasticsearch", "text_embedding",
+         "num_allocations,num_threads,model_id"},
+        {"hugging_face", "Hugging Face",
+         "text_embedding,sparse_embedding,rerank,completion,chat_completion",
+         "api_key,url,rate_limit.requests_per_minute"},
+        {"openai", "OpenAI", "text_embedding,completion,chat_completion",
+         "api_key,model_id,url,organization_id,rate_limit.requests_per_minute"},
+    };
+    struct fixture f;
+    render(&f, TASK_ANY);
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
+        const struct json *s = service(&f, want[i].service);
+        expect_names(s, "service,name,task_types,configurations");
+        assert_true(str_eq_c(json_get(s, "name")->text, want[i].name));
+        expect_names(json_get(s, "task_types"), want[i].tasks);
+        expect_names(json_get(s, "configurations"), want[i].settings);
+    }
+    arena_free(f.arena);
+}
+
+static void expect_setting(const struct fixture *f, const char *of, const char *name,
+                           const char *want)
+{
+    const struct json *s = json_path(service(f, of), "configurations", name, NULL);
+    assert_non_null(s);
+    bool required, sensitive, updatable;
+    assert_true(json_bool(json_get(s, "required"), &required));
+    assert_true(json_bool(json_get(s, "sensitive"), &sensitive));
+    assert_true(json_bool(json_get(s, "updatable"), &updatable));
+    char got[128];
+    snprintf(got, sizeof got, "%.*s%s%s%s default %.*s", STR_ARG(json_get(s, "type")->text),
+             required ? " required" : "", sensitive ? " sensitive" : "",
+             updatable ? " updatable" : "", STR_ARG(json_raw(json_get(s, "default_value"))));
+    assert_string_equal(got, want);
+}
+
+static void members_of_a_setting(void **state)
+{
+    struct fixture f;
+    render(&f, TASK_ANY);
+    expect_setting(&f, "openai", "api_key", "str required sensitive updatable default ");
+    expect_setting(&f, "openai", "model_id", "str required default ");
+    expect_setting(&f, "openai", "url", "str default ");
+    expect_setting(&f, "openai", "organization_id", "str default ");
+    expect_setting(&f, "openai", "rate_limit.requests_per_minute", "int default ");
+    expect_setting(&f, "cohere", "model_id", "str required default ");
+    expect_setting(&f, "hugging_face", "url", "str required default ");
+    expect_setting(&f, "elasticsearch", "model_id", "str required default ");
+    expect_setting(&f, "elasticsearch", "num_threads", "int required default 2");
+    expect_setting(&f, "elasticsearch", "num_allocations", "int required updatable default 1");
+
+    const struct json *all = json_get(service(&f, "hugging_face"), "configurations");
+    expect_names(json_get(all, "api_key"), "description,label,required,sensitive,updatable,type,"
+                                           "supported_task_types");
+    expect_names(json_path(all, "url", "supported_task_types", NULL),
+                 "text_embedding,sparse_embedding,rerank,completion,chat_completion");
+    expect_names(json_path(service(&f, "elasticsearch"), "configurations", "num_threads", NULL),
+                 "default_value,description,label,required,sensitive,updatable,type,"
+                 "supported_task_types");
+    arena_free(f.arena);
+}
+
+/* The form in Kibana shows both. */
+static void every_setting_is_described(void **state)
+{
+    struct fixture f;
+    render(&f, TASK_ANY);
+    struct json_iter services = json_iter(f.list);
+    for (const struct json *s; (s = json_next(&services));) {
+        struct json_iter it = json_iter(json_get(s, "configurations"));
+        for (const struct json *v; (v = json_next(&it));) {
+            assert_int_not_equal(json_get(v, "label")->text.n, 0);
+            assert_int_not_equal(json_get(v, "description")->text.n, 0);
+        }
+    }
+    arena_free(f.arena);
+}
+
+static void table_is_sorted_and_found(void **state)
+{
+    for (size_t i = 0; i < n_providers; i++) {
+        assert_ptr_equal(provider_find(str_c(providers[i]->name)), providers[i]);
+        if (i)
+            assert_true(strcmp(providers[i - 1]->name, providers[i]->name) < 0);
+    }
+    assert_null(provider_find(STR("Openai")));
+    assert_null(provider_find(STR("")));
+    assert_null(provider_task(provider_find(STR("cohere")), TASK_CHAT_COMPLETION));
+}
+
+/* What inference counts on without looking. */
+static void records_are_complete(void **state)
+{
+    for (size_t i = 0; i < n_providers; i++) {
+        const struct provider *p = providers[i];
+        assert_int_not_equal(p->n_tasks, 0);
+        assert_string_equal(p->settings->service, p->name);
+        assert_true(p->local || p->judge);
+        for (size_t t = 0; t < p->n_tasks; t++) {
+            const struct provider_task *task = &p->tasks[t];
+            assert_non_null(task->request_name);
+            if (p->local)
+                continue;
+            assert_non_null(task->build);
+            assert_non_null(task->parse);
+            assert_true(task->default_rpm > 0);
+            assert_true((task->framing != FRAMING_NONE) == (task->on_event != NULL));
+        }
+        for (const char *const *name = p->group_by; name && *name; name++)
+            assert_true(settings_find(p->settings, *name) >= 0);
+        if (!p->local)
+            assert_true(settings_find(p->settings, "rate_limit") >= 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sorted_and_filtered),       cmocka_unit_test(names_tasks_and_settings),
+        cmocka_unit_test(members_of_a_setting),      cmocka_unit_test(every_setting_is_described),
+        cmocka_unit_test(table_is_sorted_and_found), cmocka_unit_test(records_are_complete),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
