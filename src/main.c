@@ -321,6 +321,7 @@ static struct err *listen_all(struct server *s)
         .stream_high_water_bytes = 256 << 10,
         .compress = c->http_compression,
         .compress_min_bytes = 1024,
+        .fixed_headers = api_fixed_headers,
     };
     int port = c->http_port;
     for (int i = 0; i < s->n_loops; i++) {

@@ -6,6 +6,8 @@
 #include "clock.h"
 #include "request.h"
 
+const char api_fixed_headers[] = "X-elastic-product: Elasticsearch\r\n";
+
 struct api *api_new(const struct api_options *options, const struct api_parts *parts)
 {
     struct api *api = mem_new(sizeof *api);

@@ -34,6 +34,9 @@ struct api *api_new(const struct api_options *, const struct api_parts *); /* co
 void api_free(struct api *);
 const struct http_server_hooks *api_hooks(void); /* their ctx is the struct api */
 
+/* http_server_options.fixed_headers: every answer names the product, protocol errors too. */
+extern const char api_fixed_headers[];
+
 /* The port is known only after listening; before the loops run. */
 void api_set_port(struct api *, int port);
 

@@ -55,10 +55,7 @@ static bool send_event(struct infer *inf)
     if (!inf->streaming) {
         inf->streaming = true;
         r->answered = true;
-        http_header_add(&r->http->reply_headers, STR("X-elastic-product"), STR("Elasticsearch"));
-        struct str id;
-        if (http_header_get(r->http->headers, STR("x-opaque-id"), &id) && id.n)
-            http_header_add(&r->http->reply_headers, STR("X-Opaque-Id"), id);
+        reply_headers(r);
         http_stream_begin(r->http, 200, STR("text/event-stream"));
     }
     bool room = http_stream(r->http, buf_str(&inf->event));

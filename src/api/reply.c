@@ -134,12 +134,11 @@ void err_event(struct buf *out, const struct err *e, bool chat)
     buf_deinit(&json);
 }
 
-/* --- headers that all answers carry --- */
+/* --- headers; the product's own is put on by the server --- */
 
-static void common_headers(struct request *r)
+void reply_headers(struct request *r)
 {
     struct http_headers *h = &r->http->reply_headers;
-    http_header_add(h, STR("X-elastic-product"), STR("Elasticsearch"));
     struct str id;
     if (http_header_get(r->http->headers, STR("x-opaque-id"), &id) && id.n)
         http_header_add(h, STR("X-Opaque-Id"), id);
@@ -152,7 +151,7 @@ static void answer(struct request *r, int status, struct str type, struct buf *b
         return;
     }
     r->answered = true;
-    common_headers(r);
+    reply_headers(r);
     http_reply_buf(r->http, status, type, body);
 }
 
@@ -213,7 +212,7 @@ void reply_text(struct request *r, int status, struct str content_type, struct s
     if (r->answered || r->cancelled)
         return;
     r->answered = true;
-    common_headers(r);
+    reply_headers(r);
     http_reply(r->http, status, content_type, body);
 }
 

@@ -10,6 +10,8 @@ void reply_json(struct request *, int status, struct buf *json);
 void reply_text(struct request *, int status, struct str content_type, struct str body);
 /* The error envelope; takes the err. On a ROUTE_STREAM route: one error event. */
 void reply_err(struct request *, struct err *);
+/* X-Opaque-Id echoed: for whoever answers without the functions above. */
+void reply_headers(struct request *);
 /* {"error":"text","status":N}: ES's short form. */
 void reply_simple(struct request *, int status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

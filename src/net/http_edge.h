@@ -105,6 +105,7 @@ struct http_listener {
 struct http_server {
     struct loop *loop;
     struct http_server_options options;
+    size_t n_fixed_headers; /* bytes of options.fixed_headers */
     struct http_server_hooks hooks;
     void *ctx;
 

@@ -64,7 +64,7 @@ static bool is_line(struct str s)
 
 static size_t head_size(const struct http_exchange *ex, struct str content_type)
 {
-    size_t n = HEAD_ROOM + content_type.n;
+    size_t n = HEAD_ROOM + content_type.n + ex->server->n_fixed_headers;
     for (size_t i = 0; i < ex->r.reply_headers.n; i++)
         n += ex->r.reply_headers.h[i].name.n + ex->r.reply_headers.h[i].value.n + 4;
     return n;
@@ -108,6 +108,8 @@ static void head_put(struct http_exchange *ex, struct str content_type, size_t l
     p = PUT_LIT(p, "date: ");
     p = put_date(p, ex->server);
     p = PUT_LIT(p, "\r\n");
+    if (ex->server->n_fixed_headers)
+        p = put(p, ex->server->options.fixed_headers, ex->server->n_fixed_headers);
     p = put_headers(p, &ex->r.reply_headers);
     if (content_type.n && is_line(content_type)) {
         p = PUT_LIT(p, "content-type: ");

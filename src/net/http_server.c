@@ -39,6 +39,7 @@ struct http_server *http_server_new(struct loop *loop, const struct http_server_
     struct http_server *s = mem_new(sizeof *s);
     s->loop = loop;
     s->options = with_defaults(options);
+    s->n_fixed_headers = options->fixed_headers ? strlen(options->fixed_headers) : 0;
     s->hooks = *hooks;
     s->ctx = ctx;
     s->date_s = -1;
