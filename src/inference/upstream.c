@@ -65,8 +65,10 @@ static void upstream_free(struct upstream *up)
     loop_timer_cancel(&up->timer);
     if (up->waiting)
         limiter_waited(up->call->endpoint->group);
-    if (up->sent)
+    if (up->sent) {
         client_cancel(up->sent);
+        metric_add(METRIC_UPSTREAM_IN_FLIGHT, -1);
+    }
     if (up->streaming) {
         framing_deinit(&up->framing);
         arena_free(up->scratch);
