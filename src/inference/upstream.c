@@ -51,9 +51,8 @@ struct upstream {
     struct http_in head; /* status and headers of the answer */
     struct buf error_body;
     struct err *broken; /* ends the stream */
-    bool streaming;     /* a 2xx answer: framing and stream are set up */
+    bool streaming;     /* a 2xx answer: framing and stream are set up; no more attempts */
     bool full;
-    bool began; /* a delta went out: no more attempts */
 };
 
 static void upstream_send(struct upstream *);
@@ -241,7 +240,7 @@ static void transport_failed(struct upstream *up, enum client_failure failure, s
         upstream_fail(up, outer);
         return;
     }
-    if (failure == CLIENT_TOO_LARGE || up->began) {
+    if (failure == CLIENT_TOO_LARGE || up->streaming) {
         upstream_fail(up, upstream_wrap(up, e));
         return;
     }
@@ -253,7 +252,6 @@ static void transport_failed(struct upstream *up, enum client_failure failure, s
 static bool tap_delta(struct sink *tap, const struct delta *delta)
 {
     struct upstream *up = (struct upstream *)((char *)tap - offsetof(struct upstream, tap));
-    up->began = true;
     if (!up->call->sink->delta(up->call->sink, delta))
         up->full = true;
     return !up->full;
