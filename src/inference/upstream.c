@@ -483,7 +483,9 @@ void upstream_submit(struct inference *inf, struct call *call)
     call->on_drain = stream_drained;
 
     const struct value *max_tokens = settings_get(&call->endpoint->values, "max_input_tokens");
-    if (provider->cuts_input && max_tokens && max_tokens->set)
+    bool embeds =
+        call->input.task == TASK_TEXT_EMBEDDING || call->input.task == TASK_SPARSE_EMBEDDING;
+    if (embeds && provider->cuts_input && max_tokens && max_tokens->set)
         shorten(call, max_tokens->i * CHARS_PER_TOKEN, 0);
     wait_turn(up);
 }
