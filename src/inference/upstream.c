@@ -407,7 +407,8 @@ static void upstream_send(struct upstream *up)
         arena_reset(up->arena);
     else
         up->arena = arena_new(ARENA_NO_LIMIT);
-    up->attempt++;
+    if (up->attempt++ == 0)
+        up->give_up_ms = clock_mono_ms() + up->inf->options.retry_timeout_ms;
     up->out = (struct http_out){.arena = up->arena, .method = HTTP_POST};
     struct err *e = up->task->build(call->endpoint, &call->input, &up->out);
     if (e) {
@@ -474,7 +475,6 @@ void upstream_submit(struct inference *inf, struct call *call)
     BUG_ON(!up->task);
     up->client = inf->clients[loop_index(call->loop)];
     up->delay_bound_ms = inf->options.retry_initial_delay_ms;
-    up->give_up_ms = clock_mono_ms() + inf->options.retry_timeout_ms;
     up->tap.delta = tap_delta;
     if (up->task->framing != FRAMING_NONE)
         buf_init(&up->error_body, MAX_ERROR_BYTES);
