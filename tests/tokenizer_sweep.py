@@ -2,7 +2,7 @@
 """Compares the tokenizer with huggingface/tokenizers over far more text than the unit tests hold.
 
 Needs `pip install tokenizers==0.21.4`, a build with tests, and a snapshot folder with a
-tokenizer.json of the BERT family; takes about a minute:
+tokenizer.json of the BERT family; takes two to three minutes:
 
     python3 tests/tokenizer_sweep.py build/src/text/tokenizer_dump SNAPSHOT_FOLDER [TEXT_FILE...]
 

@@ -1,0 +1,61 @@
+/* tokenizer_dump: what the tokenizer makes of texts, for comparison with another one; see
+ * tests/tokenizer_sweep.py. Not installed.
+ *
+ *     tokenizer_dump SNAPSHOT_FOLDER < requests > answers
+ *
+ * Numbers are 32 bits in the machine's order. A request: 1 if there is a second text, the bytes of
+ * the first, the bytes of the second, the window (0: none); then the texts. An answer: n,
+ * truncated, n_untruncated; then n ids, type ids, begins and ends. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bug.h"
+#include "tokenizer.h"
+
+static struct str read_text(struct arena *a, uint32_t n)
+{
+    char *p = arena_alloc(a, (size_t)n + 1);
+    BUG_ON(fread(p, 1, n, stdin) != n);
+    return str_n(p, n);
+}
+
+static void put(const void *p, size_t n)
+{
+    BUG_ON(fwrite(p, sizeof(uint32_t), n, stdout) != n);
+}
+
+static struct err *answer(const struct tokenizer *t, struct arena *a, const uint32_t head[4])
+{
+    struct str first = read_text(a, head[1]), second = read_text(a, head[2]);
+    if (!head[0])
+        second = (struct str){NULL, 0};
+    struct window window = {.max_tokens = head[3] ? head[3] : INT32_MAX};
+    struct tokens got;
+    TRY(tokenizer_encode(t, a, first, second, &window, &got));
+    put((uint32_t[]){got.n, got.truncated, got.n_untruncated}, 3);
+    put(got.ids, got.n);
+    put(got.type_ids, got.n);
+    put(got.begin, got.n);
+    put(got.end, got.n);
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    struct tokenizer *t = NULL;
+    struct err *err = argc == 2 ? tokenizer_open_snapshot(argv[1], &t)
+                                : err_new(ERR_ARGUMENT, "usage: tokenizer_dump SNAPSHOT_FOLDER");
+    struct arena *a = arena_new(ARENA_NO_LIMIT);
+    uint32_t head[4];
+    while (!err && fread(head, sizeof(head), 1, stdin) == 1) {
+        err = answer(t, a, head);
+        arena_reset(a);
+    }
+    if (err)
+        fprintf(stderr, "%s\n", err->reason);
+    int status = err ? 1 : 0;
+    err_free(err);
+    arena_free(a);
+    tokenizer_unref(t);
+    return status;
+}
