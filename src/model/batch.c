@@ -5,33 +5,51 @@
 /* How far behind the first one looks for company: bounds the time the queue's lock is held. */
 #define LOOK_AHEAD 1024
 
+static struct line *line_of(struct queue *q, const struct sequence *s)
+{
+    return s->search ? &q->search : &q->rest;
+}
+
 void queue_put(struct queue *q, struct sequence *s)
 {
+    struct line *l = line_of(q, s);
     s->queued = true;
     s->next = NULL;
-    s->prev = q->last;
-    if (q->last)
-        q->last->next = s;
+    s->prev = l->last;
+    if (l->last)
+        l->last->next = s;
     else
-        q->first = s;
-    q->last = s;
+        l->first = s;
+    l->last = s;
     q->n++;
 }
 
 void queue_remove(struct queue *q, struct sequence *s)
 {
     BUG_ON(!s->queued);
+    struct line *l = line_of(q, s);
     if (s->prev)
         s->prev->next = s->next;
     else
-        q->first = s->next;
+        l->first = s->next;
     if (s->next)
         s->next->prev = s->prev;
     else
-        q->last = s->prev;
+        l->last = s->prev;
     s->queued = false;
     s->prev = s->next = NULL;
     q->n--;
+}
+
+struct sequence *queue_take_all(struct queue *q)
+{
+    struct sequence *all = q->search.first ? q->search.first : q->rest.first;
+    if (q->search.last)
+        q->search.last->next = q->rest.first;
+    for (struct sequence *s = all; s; s = s->next)
+        s->queued = false;
+    *q = (struct queue){0};
+    return all;
 }
 
 /* Within a factor of two, or both short: below 32 tokens a run costs the same. */
@@ -52,13 +70,12 @@ static bool drop_cancelled(struct queue *q, struct sequence *s, struct batch *ou
     return true;
 }
 
-void batch_take(struct queue *q, size_t token_budget, struct batch *out)
+/* Adds what fits, from one line. False: the batch is full. */
+static bool take_from(struct queue *q, struct line *l, size_t token_budget, struct batch *out)
 {
-    out->n = out->n_tokens = out->n_dropped = 0;
-    out->dropped = NULL;
     struct sequence *next;
     size_t looked = 0;
-    for (struct sequence *s = q->first; s && looked < LOOK_AHEAD; s = next, looked++) {
+    for (struct sequence *s = l->first; s && looked < LOOK_AHEAD; s = next, looked++) {
         next = s->next;
         if (drop_cancelled(q, s, out))
             continue;
@@ -69,6 +86,27 @@ void batch_take(struct queue *q, size_t token_budget, struct batch *out)
         out->items[out->n++] = s;
         out->n_tokens += s->n_tokens;
         if (out->n == BATCH_MAX_SEQUENCES || out->n_tokens >= token_budget)
-            return;
+            return false;
     }
+    return true;
+}
+
+/* Whether a search begins the next batch. */
+static bool search_first(struct queue *q)
+{
+    if (q->search.first && q->rest.first && q->searches_in_a_row < BATCH_SEARCHES_IN_A_ROW) {
+        q->searches_in_a_row++;
+        return true;
+    }
+    q->searches_in_a_row = 0;
+    return q->search.first && !q->rest.first;
+}
+
+void batch_take(struct queue *q, size_t token_budget, struct batch *out)
+{
+    out->n = out->n_tokens = out->n_dropped = 0;
+    out->dropped = NULL;
+    bool search = search_first(q);
+    if (take_from(q, search ? &q->search : &q->rest, token_budget, out))
+        take_from(q, search ? &q->rest : &q->search, token_budget, out);
 }

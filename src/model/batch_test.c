@@ -51,8 +51,8 @@ static void similar_lengths_go_together(void **state)
     batch_take(&q, 1000, b);
     expect_rows(b, "6");
     assert_int_equal(q.n, 0);
-    assert_null(q.first);
-    assert_null(q.last);
+    assert_null(q.rest.first);
+    assert_null(q.rest.last);
     batch_take(&q, 1000, b);
     assert_int_equal(b->n, 0);
     free(b);
@@ -132,6 +132,33 @@ static void removing_keeps_the_order(void **state)
     free(b);
 }
 
+static void searches_go_first_but_not_always(void **state)
+{
+    struct sequence s[40];
+    struct queue q = {0};
+    struct batch *b = calloc(1, sizeof(*b));
+    char order[32] = "";
+    for (size_t i = 0; i < 40; i++) {
+        s[i] = (struct sequence){
+            .n_tokens = 100, .row = (uint32_t)i, .search = i >= 20, .cancelled = &live};
+        queue_put(&q, &s[i]);
+    }
+    for (size_t i = 0; i < 12; i++) {
+        batch_take(&q, 100, b);
+        order[i] = b->items[0]->search ? 's' : '.';
+    }
+    assert_string_equal(order, "ssss.ssss.ss");
+    assert_int_equal(b->items[0]->row, 29); /* in order of arrival */
+    batch_take(&q, 1000, b);                /* company comes from both */
+    assert_int_equal(b->n, 10);
+    assert_int_equal(q.n, 18);
+    size_t n = 0;
+    for (struct sequence *i = queue_take_all(&q); i; i = i->next, n++)
+        assert_false(i->queued);
+    assert_int_equal(n, 18);
+    free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -140,6 +167,7 @@ int main(void)
         cmocka_unit_test(cancelled_ones_are_dropped),
         cmocka_unit_test(whoever_is_first_is_in_the_next_batch),
         cmocka_unit_test(removing_keeps_the_order),
+        cmocka_unit_test(searches_go_first_but_not_always),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

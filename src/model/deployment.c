@@ -119,11 +119,8 @@ void deployment_end(struct deployment *d, struct waiter *w)
 {
     pthread_mutex_lock(&d->lock);
     d->phase = STOPPING;
-    struct sequence *waiting = d->queue.first, *next;
-    for (struct sequence *s = waiting; s; s = s->next)
-        s->queued = false;
     size_t n = d->queue.n;
-    d->queue = (struct queue){0};
+    struct sequence *waiting = queue_take_all(&d->queue), *next;
     d->n_reserved -= n;
     struct flight *pending = take_pending(d);
     if (w) {

@@ -123,7 +123,8 @@ static struct err *tokenize_one(struct flight *f, size_t i)
                                         .ids = t.ids,
                                         .type_ids = t.type_ids,
                                         .n_tokens = t.n,
-                                        .row = (uint32_t)i};
+                                        .row = (uint32_t)i,
+                                        .search = f->call->input.input_type == INPUT_SEARCH};
     return NULL;
 }
 

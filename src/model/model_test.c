@@ -162,6 +162,7 @@ static struct asked *ask_two(const char *id, size_t n, const char *text, const c
     a->call.input.task = TASK_TEXT_EMBEDDING;
     a->call.input.texts = a->texts;
     a->call.input.n_texts = n;
+    a->call.input.input_type = n % 2 ? INPUT_SEARCH : INPUT_INGEST;
     for (size_t i = 0; i < n; i++)
         a->texts[i] = str_c(i == 1 ? second : text);
     w.waiting++;
