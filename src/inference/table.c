@@ -145,20 +145,21 @@ size_t table_list(struct table *t, enum task task, struct arena *arena, struct e
     return n;
 }
 
-/* Lock held. */
-static void table_swap(struct table *t, struct snapshot *next)
+/* Lock held. Returns the old one, to be let go without the lock: that may end an endpoint, whose
+ * on_free takes locks of its own. */
+static struct snapshot *table_swap(struct table *t, struct snapshot *next)
 {
     struct snapshot *old = t->current;
     next->version = old->version + 1;
     t->current = next;
     atomic_store_explicit(&t->version, next->version, memory_order_release);
-    snapshot_unref(old);
+    return old;
 }
 
 void table_put(struct table *t, struct endpoint *ep)
 {
     pthread_mutex_lock(&t->lock);
-    const struct snapshot *old = t->current;
+    struct snapshot *old = t->current;
     bool found;
     size_t at = snapshot_search(old, ep->id, &found);
     struct snapshot *next = snapshot_new(old->n + (found ? 0 : 1));
@@ -169,10 +170,12 @@ void table_put(struct table *t, struct endpoint *ep)
         next->v[i + (found ? 0 : 1)] = endpoint_ref(old->v[i]);
     table_swap(t, next);
     pthread_mutex_unlock(&t->lock);
+    snapshot_unref(old);
 }
 
 void table_drop(struct table *t, struct str id)
 {
+    struct snapshot *gone = NULL;
     pthread_mutex_lock(&t->lock);
     const struct snapshot *old = t->current;
     bool found;
@@ -181,7 +184,8 @@ void table_drop(struct table *t, struct str id)
         struct snapshot *next = snapshot_new(old->n - 1);
         for (size_t i = 0; i < next->n; i++)
             next->v[i] = endpoint_ref(old->v[i < at ? i : i + 1]);
-        table_swap(t, next);
+        gone = table_swap(t, next);
     }
     pthread_mutex_unlock(&t->lock);
+    snapshot_unref(gone);
 }
