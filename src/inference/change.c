@@ -109,7 +109,7 @@ static void op_answer(struct op *op, struct err *e, struct endpoint *ep)
 {
     busy_end(op);
     op->answered = true;
-    if (!e)
+    if (!e && !op->change.dry_run)
         log_info("endpoint changed", LOG_S("inference_id", op->change.id),
                  LOG_C("change", op->doing));
     op->change.done(op->change.ctx, e, ep);
