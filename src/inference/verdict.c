@@ -83,9 +83,10 @@ struct str url_without_query(struct str url)
         end++;
     size_t scheme = str_find(url, STR("://"));
     size_t from = scheme == SIZE_MAX ? 0 : scheme + 3;
-    for (size_t i = from; i < path; i++) {
-        if (url.p[i] == '@') /* user information: show from the host on */
-            return str_sub(url, i + 1, end - i - 1);
+    for (size_t i = path; i > from; i--) {
+        if (url.p[i - 1] ==
+            '@') /* user information, which may hold one too: show from the host on */
+            return str_sub(url, i, end - i);
     }
     return str_sub(url, 0, end);
 }
