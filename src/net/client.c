@@ -1,582 +1,334 @@
-/* client: libcurl's multi interface on our own loop.
+/* client: calls, their slots and their time. See client_private.h for the other files.
  *
- * Two multi handles per client, one for calls that may reach private addresses and one for those
- * that may not: a connection that was opened under the first policy can never be reused under the
- * second, for they share no pool.
+ * A call needs a slot to run: at most max_total_connections in all and max_route_connections per
+ * route. curl has limits of this kind too, but wakes only the first of those that wait, whatever
+ * its host: a call for an idle host can be stuck for ever behind one for a busy host. So calls wait
+ * here, per route, and curl's limits only make it close idle connections.
  *
- * Sockets stay in epoll while their connection idles in curl's pool: curl says POLL_REMOVE after
- * every answer and POLL_IN before the next, which would cost two epoll_ctl per request. Interest is
- * dropped only when an idle socket has something to say (the peer closed) or is closed.
- *
- * Pitfalls of libcurl 7.88 that shape this file: HTTP/2 is off (defects in that version); curl's
- * timer may not be run from within its callback; nothing of curl_multi_* may be called from within
- * its callbacks, so cancelling in there is put off; `Expect:` must be emptied or large bodies wait.
- */
-#include "client.h"
-
-#include <curl/curl.h>
-#include <fcntl.h>
-#include <pthread.h>
+ * Nothing of curl_multi_* may be called from within curl's callbacks, and `done` is never told from
+ * within client_send: both just put the call on a list and kick the driver. */
 #include <stdlib.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "buf.h"
+#include <pthread.h>
+
 #include "bug.h"
+#include "client_private.h"
 
-#define MAX_HEAD_BYTES   (64u << 10)
-#define MAX_FREE_HANDLES 64
-#define READ_BYTES       (32L << 10)
+#define KEEP_BODY_BYTES (256u << 10) /* a pooled call keeps no larger buffer */
 
-struct half;
+/* --- routes and slots --- */
 
-/* A socket of curl's, found by its number. */
-struct sock {
-    struct loop_fd watch;
-    struct half *half;
-    bool wanted; /* curl asks for events on it */
-};
-
-/* One of the two policies. */
-struct half {
-    struct client *client;
-    CURLM *multi;
-    struct loop_timer timer;
-    bool allow_private;
-};
-
-struct client {
-    struct loop *loop;
-    struct client_options options;
-    char *ca_file;
-    struct half halves[2];
-    struct sock **socks; /* by descriptor */
-    size_t n_socks;
-    long open_sockets;
-    struct client_call *calls; /* under way */
-    long n_calls;
-    CURL *free_handles[MAX_FREE_HANDLES];
-    size_t n_free;
-    int depth; /* > 0: inside a callback of curl's */
-    bool reap; /* a call was cancelled in there */
-};
-
-struct client_call {
-    struct client_call *next, **link;
-    struct client *client;
-    struct half *half;
-    CURL *easy;
-    const struct client_events *events;
-    void *ctx;
-    struct client_limits limits;
-    struct arena *arena; /* header list, answer's headers */
-    struct http_in in;
-    struct buf body; /* when events->body is NULL */
-    size_t head_bytes, body_bytes;
-    bool head_done, head_told, paused, resuming, cancelled, added;
-    bool refused, too_large, head_broken;
-    const char *timed_out; /* why, for the text */
-    int64_t started_ms, last_ms;
-    struct loop_timer timer;
-};
-
-static void multi_act(struct half *half, curl_socket_t fd, int mask);
-
-/* --- sockets and curl's timer --- */
-
-static void sock_ready(struct loop_fd *watch, uint32_t events)
+static struct route *route_get(struct client *c, struct str url)
 {
-    struct sock *s = (struct sock *)((char *)watch - offsetof(struct sock, watch));
-    if (!s->wanted) { /* idle in curl's pool; curl will notice when it wants to use it again */
-        loop_fd_del(&s->watch);
-        return;
+    char key[512];
+    size_t n;
+    if (!request_route_key(url, key, sizeof key, &n))
+        return NULL;
+    if (c->last_route && str_eq(c->last_route->key, str_n(key, n)))
+        return c->last_route;
+    struct route *r = map_get(c->routes, str_n(key, n));
+    if (!r) {
+        char *copy = memcpy(mem_new(n + 1), key, n);
+        r = mem_new(sizeof *r);
+        r->key = str_n(copy, n);
+        list_init(&r->waiting);
+        map_put(c->routes, r->key, r);
     }
-    int mask =
-        (events & EPOLLIN ? CURL_CSELECT_IN : 0) | (events & EPOLLOUT ? CURL_CSELECT_OUT : 0);
-    if (events & (EPOLLERR | EPOLLHUP))
-        mask |= CURL_CSELECT_ERR;
-    multi_act(s->half, watch->fd, mask);
+    c->last_route = r;
+    return r;
 }
 
-static struct sock *sock_get(struct client *c, curl_socket_t fd)
+static void route_free(struct client *c, struct route *r)
 {
-    size_t i = (size_t)fd;
-    if (i >= c->n_socks) {
-        size_t n = i + 64;
-        c->socks = mem_grow(c->socks, n * sizeof *c->socks);
-        memset(c->socks + c->n_socks, 0, (n - c->n_socks) * sizeof *c->socks);
-        c->n_socks = n;
+    if (c->last_route == r)
+        c->last_route = NULL;
+    map_take(c->routes, r->key);
+    free((void *)(uintptr_t)r->key.p);
+    free(r);
+}
+
+static bool has_slot(const struct client *c, const struct route *r)
+{
+    return c->active < c->options.max_total_connections &&
+           r->active < c->options.max_route_connections;
+}
+
+static void take_slot(struct client_call *call)
+{
+    call->client->active++;
+    call->route->active++;
+    call->state = CALL_STARTING;
+    list_push(&call->client->starting, &call->link);
+}
+
+static void wait_for_slot(struct client_call *call)
+{
+    struct route *r = call->route;
+    call->state = CALL_QUEUED;
+    list_push(&r->waiting, &call->link);
+    if (!list_linked(&r->link))
+        list_push(&call->client->full, &r->link);
+}
+
+static void leave_queue(struct client_call *call)
+{
+    struct route *r = call->route;
+    list_remove(&call->link);
+    if (list_empty(&r->waiting))
+        list_remove(&r->link);
+}
+
+/* Routes take turns, calls of one route keep their order. */
+static void serve_waiting(struct client *c)
+{
+    for (struct list_link *l = c->full.next, *next; l != &c->full; l = next) {
+        next = l->next;
+        struct route *r = LIST_OWNER(l, struct route, link);
+        if (!has_slot(c, r))
+            continue;
+        struct client_call *call = LIST_OWNER(r->waiting.next, struct client_call, link);
+        leave_queue(call);
+        if (list_linked(&r->link)) {
+            list_remove(&r->link);
+            list_push(&c->full, &r->link);
+        }
+        take_slot(call);
+        client_kick(c);
+        return; /* one slot came free */
     }
-    if (!c->socks[i])
-        c->socks[i] = mem_new(sizeof **c->socks);
-    return c->socks[i];
 }
 
-static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
+/* A route that nobody uses is forgotten, except for the few that come again at once. */
+static void route_leave(struct client *c, struct route *r)
 {
-    struct half *half = arg;
-    struct sock *s = sock_get(half->client, fd);
-    s->half = half;
-    s->wanted = what != CURL_POLL_REMOVE;
-    if (!s->wanted)
-        return 0;
-    uint32_t events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
-    if (s->watch.loop)
-        loop_fd_set(&s->watch, events);
-    else
-        loop_fd_add(half->client->loop, &s->watch, fd, events, sock_ready);
-    return 0;
+    if (r->active == 0 && list_empty(&r->waiting) && map_count(c->routes) > 64)
+        route_free(c, r);
 }
 
-static int on_close_socket(void *arg, curl_socket_t fd)
+void call_give_slot_back(struct client_call *call)
 {
-    struct client *c = arg;
-    struct sock *s = sock_get(c, fd);
-    if (s->watch.loop)
-        loop_fd_del(&s->watch);
-    s->wanted = false;
-    c->open_sockets--;
-    return close(fd);
+    struct client *c = call->client;
+    c->active--;
+    call->route->active--;
+    serve_waiting(c);
 }
 
-static curl_socket_t on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
-{
-    struct client_call *call = arg;
-    if (!call->limits.allow_private && address_is_private(&a->addr)) {
-        call->refused = true;
-        return CURL_SOCKET_BAD;
-    }
-    int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
-    if (fd >= 0)
-        call->client->open_sockets++;
-    return fd;
-}
+/* --- calls --- */
 
-static void multi_timer_due(struct loop_timer *timer)
+static struct client_call *call_new(struct client *c)
 {
-    struct half *half = (struct half *)((char *)timer - offsetof(struct half, timer));
-    multi_act(half, CURL_SOCKET_TIMEOUT, 0);
-}
-
-static int on_timer(CURLM *multi, long ms, void *arg)
-{
-    struct half *half = arg;
-    if (ms < 0)
-        loop_timer_cancel(&half->timer);
-    else
-        loop_timer_set(half->client->loop, &half->timer, loop_now_ms(half->client->loop) + ms,
-                       multi_timer_due);
-    return 0;
-}
-
-/* --- the end of a call --- */
-
-static void call_unlink(struct client_call *call)
-{
-    *call->link = call->next;
-    if (call->next)
-        call->next->link = call->link;
-    call->client->n_calls--;
+    if (c->n_pool)
+        return c->pool[--c->n_pool];
+    struct client_call *call = mem_new(sizeof *call);
+    call->client = c;
+    buf_init(&call->url, 64u << 10);
+    buf_init(&call->lines, 256u << 10);
+    buf_init(&call->head, SIZE_MAX); /* on_header counts */
+    buf_init(&call->body, SIZE_MAX); /* on_body counts */
+    list_init(&call->opened);
+    call->easy = request_handle_new(c, call);
+    return call;
 }
 
 static void call_free(struct client_call *call)
 {
-    struct client *c = call->client;
-    loop_timer_cancel(&call->timer);
-    call_unlink(call);
-    if (call->added)
-        curl_multi_remove_handle(call->half->multi, call->easy);
-    if (c->n_free < MAX_FREE_HANDLES)
-        c->free_handles[c->n_free++] = call->easy;
-    else
-        curl_easy_cleanup(call->easy);
+    curl_easy_cleanup(call->easy);
+    buf_deinit(&call->url);
+    buf_deinit(&call->lines);
+    buf_deinit(&call->head);
     buf_deinit(&call->body);
-    arena_free(call->arena);
     free(call);
 }
 
-static enum client_failure failure_of(const struct client_call *call, CURLcode code)
+void call_recycle(struct client_call *call)
 {
-    if (call->timed_out)
-        return CLIENT_TIMEOUT;
-    if (call->too_large)
-        return CLIENT_TOO_LARGE;
-    switch (code) {
-    case CURLE_OK:
-        return CLIENT_OK;
-    case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
-    case CURLE_COULDNT_RESOLVE_HOST:
-        return CLIENT_UNKNOWN_HOST;
-    case CURLE_COULDNT_CONNECT:
-        return call->refused ? CLIENT_REFUSED_ADDRESS : CLIENT_CONNECT;
-    case CURLE_OPERATION_TIMEDOUT:
-        return CLIENT_TIMEOUT;
-    case CURLE_SSL_CONNECT_ERROR:
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CERTPROBLEM:
-    case CURLE_SSL_CIPHER:
-    case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_SSL_ISSUER_ERROR:
-    case CURLE_SSL_INVALIDCERTSTATUS:
-        return CLIENT_TLS;
-    default:
-        return CLIENT_BROKEN;
-    }
+    struct client *c = call->client;
+    loop_timer_cancel(&call->timer);
+    if (call->route)
+        route_leave(c, call->route);
+    call->route = NULL;
+    call->state = CALL_FREE;
+    call->out = NULL;
+    c->n_calls--;
+    if (call->body.cap > KEEP_BODY_BYTES)
+        buf_deinit(&call->body);
+    if (c->n_pool < (size_t)c->options.max_total_connections)
+        c->pool[c->n_pool++] = call;
+    else
+        call_free(call);
 }
 
-/* curl's own words hold no URL and no header. */
-static struct err *failure_err(const struct client_call *call, enum client_failure f, CURLcode code)
+void call_tell(struct client_call *call)
 {
-    switch (f) {
-    case CLIENT_OK:
-        return NULL;
-    case CLIENT_TOO_LARGE:
-        return err_new(ERR_TOO_LARGE, "the answer is larger than [%zu] bytes",
-                       call->limits.max_response_bytes);
-    case CLIENT_REFUSED_ADDRESS:
-        return err_new(ERR_IO, "the host resolves to an address that is not allowed");
-    case CLIENT_TIMEOUT:
-        return err_new(ERR_IO, "%s", call->timed_out ? call->timed_out : "connect timed out");
-    default:
-        if (call->head_broken)
-            return err_new(ERR_IO, "the answer's headers are too large");
-        return err_new(ERR_IO, "%s", curl_easy_strerror(code));
-    }
+    list_remove(&call->link);
+    loop_timer_cancel(&call->timer);
+    call->state = CALL_TELLING;
+    struct err *err = call->err;
+    call->err = NULL;
+    bool ok = call->failure == CLIENT_OK;
+    call->in.body = buf_str(&call->body);
+    call->events->done(call->ctx, call->failure, err, ok ? &call->in : NULL);
+    call_recycle(call);
 }
 
-static void call_finish(struct client_call *call, CURLcode code)
+/* Off its list, off curl, without its slot. */
+static void call_detach(struct client_call *call)
 {
-    enum client_failure f = failure_of(call, code);
-    if (f == CLIENT_OK && !call->head_done)
-        f = CLIENT_BROKEN;
-    struct err *e = failure_err(call, f, code);
-    const struct client_events *events = call->events;
-    void *ctx = call->ctx;
-    if (call->added)
+    switch (call->state) {
+    case CALL_QUEUED:
+        leave_queue(call);
+        break;
+    case CALL_RUNNING:
         curl_multi_remove_handle(call->half->multi, call->easy);
-    call->added = false;
-    if (!call->cancelled) {
-        call->cancelled = true; /* from here on client_cancel finds nothing to do */
-        call->in.body = buf_str(&call->body);
-        events->done(ctx, f, e, f == CLIENT_OK ? &call->in : NULL);
-    } else {
-        err_free(e);
-    }
-    call_free(call);
-}
-
-/* Calls cancelled from within a callback of curl's go now. */
-static void reap(struct client *c)
-{
-    if (!c->reap || c->depth)
-        return;
-    c->reap = false;
-    for (struct client_call *call = c->calls, *next; call; call = next) {
-        next = call->next;
-        if (call->cancelled)
-            call_free(call);
+        driver_detached(call);
+        __attribute__((fallthrough));
+    case CALL_STARTING:
+        list_remove(&call->link);
+        list_remove(&call->todo);
+        call_give_slot_back(call);
+        break;
+    default:
+        list_remove(&call->link);
     }
 }
 
-static void finish_completed(struct half *half)
+void call_end(struct client_call *call, enum client_failure failure, struct err *err)
 {
-    CURLMsg *msg;
-    int left;
-    while ((msg = curl_multi_info_read(half->multi, &left))) {
-        struct client_call *call;
-        CURLcode code = msg->data.result;
-        if (msg->msg != CURLMSG_DONE)
-            continue;
-        curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **)&call);
-        call_finish(call, code);
-    }
-}
-
-static void multi_act(struct half *half, curl_socket_t fd, int mask)
-{
-    struct client *c = half->client;
-    int running;
-    c->depth++;
-    curl_multi_socket_action(half->multi, fd, mask, &running);
-    c->depth--;
-    reap(c);
-    finish_completed(half);
-}
-
-/* --- what curl hands us --- */
-
-static void status_line(struct client_call *call, struct str line)
-{
-    int64_t status = 0;
-    size_t space = str_find_char(line, ' ');
-    if (space != SIZE_MAX)
-        str_to_i64(str_sub(line, space + 1, 3), &status);
-    call->in.status = (int)status;
-    call->in.headers.n = 0;
-}
-
-static void header_line(struct client_call *call, struct str line)
-{
-    size_t colon = str_find_char(line, ':');
-    if (colon == SIZE_MAX || call->in.headers.n == HTTP_MAX_HEADERS)
-        return;
-    http_header_add(&call->in.headers, arena_dup(call->arena, str_sub(line, 0, colon)),
-                    arena_dup(call->arena, str_trim(str_sub(line, colon + 1, line.n))));
-}
-
-/* Room for the whole body at once, when its length is known and allowed. */
-static void expect_body(struct client_call *call)
-{
-    struct str length;
-    uint64_t n;
-    if (call->events->body || !http_header_get(&call->in.headers, STR("content-length"), &length) ||
-        !str_to_u64(length, &n) || n > call->limits.max_response_bytes)
-        return;
-    buf_reserve(&call->body, (size_t)n);
-}
-
-static size_t on_header(char *p, size_t size, size_t n, void *arg)
-{
-    struct client_call *call = arg;
-    if (call->cancelled)
-        return 0;
-    call->last_ms = loop_now_ms(call->client->loop);
-    call->head_bytes += n;
-    if (call->head_bytes > MAX_HEAD_BYTES) {
-        call->head_broken = true;
-        return 0;
-    }
-    if (call->head_done) /* trailers */
-        return n;
-    struct str line = str_trim(str_n(p, n));
-    if (str_starts(line, STR("HTTP/")) && str_find_char(line, ':') == SIZE_MAX)
-        status_line(call, line);
-    else if (line.n)
-        header_line(call, line);
-    else if (call->in.status >= 200)
-        call->head_done = true;
-    if (call->head_done && !call->head_told) {
-        call->head_told = true;
-        expect_body(call);
-        if (call->events->head)
-            call->events->head(call->ctx, call->in.status, &call->in.headers);
-    }
-    return n;
-}
-
-static size_t on_body(char *p, size_t size, size_t n, void *arg)
-{
-    struct client_call *call = arg;
-    if (call->cancelled)
-        return n + 1; /* any other number ends the transfer */
-    call->last_ms = loop_now_ms(call->client->loop);
-    call->body_bytes += n;
-    if (call->body_bytes > call->limits.max_response_bytes) {
-        call->too_large = true;
-        return n + 1;
-    }
-    if (!call->events->body) {
-        buf_put(&call->body, str_n(p, n));
-        return n;
-    }
-    if (!call->events->body(call->ctx, str_n(p, n)) && !call->cancelled) {
-        call->paused = true;
-        curl_easy_pause(call->easy, CURLPAUSE_RECV);
-    }
-    return n;
+    struct client *c = call->client;
+    call_detach(call);
+    call->state = CALL_ENDED;
+    call->failure = failure;
+    call->err = err;
+    list_push(&c->ended, &call->link);
+    client_kick(c);
 }
 
 /* --- time --- */
 
 /* The next moment at which a limit could be passed; 0: no limit. */
-static int64_t next_check(const struct client_call *call)
+static int64_t next_limit(const struct client_call *call)
 {
-    int64_t at = 0;
-    if (call->limits.total_timeout_ms)
-        at = call->started_ms + call->limits.total_timeout_ms;
-    if (call->limits.stall_timeout_ms && !call->paused) {
-        int64_t stall = call->last_ms + call->limits.stall_timeout_ms;
-        at = at && at < stall ? at : stall;
-    }
-    return at;
+    const struct client_limits *l = &call->limits;
+    int64_t total = l->total_timeout_ms ? call->started_ms + l->total_timeout_ms : 0;
+    bool can_stall = l->stall_timeout_ms && call->head_done && !call->paused;
+    int64_t stall = can_stall ? call->last_ms + l->stall_timeout_ms : 0;
+    if (!total || !stall)
+        return total | stall;
+    return total < stall ? total : stall;
 }
 
+/* Bytes that arrive move the limit on without touching the timer; it looks again when it fires. */
 static void call_due(struct loop_timer *timer)
 {
-    struct client_call *call =
-        (struct client_call *)((char *)timer - offsetof(struct client_call, timer));
-    int64_t now = loop_now_ms(call->client->loop);
-    if (call->resuming) {
-        struct half *half = call->half;
-        call->resuming = false;
-        call->paused = false;
-        call->last_ms = now;
-        int64_t at = next_check(call);
-        if (at)
-            loop_timer_set(call->client->loop, &call->timer, at, call_due);
-        call->client->depth++;
-        curl_easy_pause(call->easy, CURLPAUSE_CONT);
-        call->client->depth--;
-        reap(half->client);
-        finish_completed(half);
+    struct client_call *call = LIST_OWNER(timer, struct client_call, timer);
+    int64_t at = next_limit(call), now = loop_now_ms(call->client->loop);
+    if (at == 0)
         return;
-    }
-    int64_t at = next_check(call);
     if (at > now) {
-        loop_timer_set(call->client->loop, &call->timer, at, call_due);
+        call_arm(call);
         return;
     }
-    if (at == 0) /* paused: its receiver is the one who is slow */
-        return;
-    bool total =
-        call->limits.total_timeout_ms && now >= call->started_ms + call->limits.total_timeout_ms;
-    call->timed_out = total ? "the request timed out" : "the answer stalled";
-    call_finish(call, CURLE_OPERATION_TIMEDOUT);
+    if (call->state == CALL_ENDED && !call->paused)
+        return; /* being told in this very round */
+    err_free(call->err);
+    call->paused = false;
+    const struct client_limits *l = &call->limits;
+    bool total = l->total_timeout_ms && now >= call->started_ms + l->total_timeout_ms;
+    call_end(call, CLIENT_TIMEOUT,
+             err_new(ERR_IO, "%s [%.*s] timed out after [%lldms]",
+                     total ? "Request to" : "Silence in the answer of", STR_ARG(call->route->key),
+                     (long long)(total ? l->total_timeout_ms : l->stall_timeout_ms)));
 }
 
-void client_resume(struct client_call *call)
+void call_arm(struct client_call *call)
 {
-    if (!call->paused || call->cancelled)
-        return;
-    call->resuming = true; /* its bytes may come at once: not into the caller's hands */
-    loop_timer_set(call->client->loop, &call->timer, 0, call_due);
+    int64_t at = next_limit(call);
+    if (at && (!loop_timer_is_set(&call->timer) || call->timer.at_ms > at))
+        loop_timer_set(call->client->loop, &call->timer, at, call_due);
 }
 
-void client_cancel(struct client_call *call)
+/* --- the door --- */
+
+static void call_begin(struct client_call *call, const struct http_out *out,
+                       const struct client_limits *limits, const struct client_events *events,
+                       void *ctx)
 {
     struct client *c = call->client;
-    if (call->cancelled)
-        return;
-    call->cancelled = true;
-    loop_timer_cancel(&call->timer);
-    if (c->depth)
-        c->reap = true;
-    else
-        call_free(call);
-}
-
-/* --- sending --- */
-
-static CURL *handle_new(struct client *c)
-{
-    CURL *h = curl_easy_init();
-    BUG_ON(!h);
-    curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(h, CURLOPT_PROXY, "");
-    curl_easy_setopt(h, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 1L);
-    curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 2L);
-    if (c->ca_file)
-        curl_easy_setopt(h, CURLOPT_CAINFO, c->ca_file);
-    curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, (long)c->options.connect_timeout_ms);
-    curl_easy_setopt(h, CURLOPT_MAXAGE_CONN, (long)(c->options.max_idle_ms / 1000));
-    curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(h, CURLOPT_BUFFERSIZE, READ_BYTES);
-    curl_easy_setopt(h, CURLOPT_QUICK_EXIT, 1L);
-    curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
-    curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(h, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
-    curl_easy_setopt(h, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
-    curl_easy_setopt(h, CURLOPT_CLOSESOCKETDATA, c);
-    return h;
-}
-
-static bool header_is_clean(struct str s)
-{
-    for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] == '\r' || s.p[i] == '\n' || s.p[i] == '\0')
-            return false;
-    }
-    return true;
-}
-
-/* curl only reads the list, so its nodes can live in the arena: no malloc per header. NULL: a
- * header would break the framing. */
-static struct curl_slist *header_list(struct client_call *call, const struct http_headers *headers)
-{
-    static char no_expect[] = "Expect:";
-    struct curl_slist *nodes = arena_array(call->arena, headers->n + 1, sizeof *nodes);
-    for (size_t i = 0; i < headers->n; i++) {
-        struct str name = headers->h[i].name, value = headers->h[i].value;
-        if (!header_is_clean(name) || !header_is_clean(value))
-            return NULL;
-        struct str line =
-            value.n ? arena_printf(call->arena, "%.*s: %.*s", STR_ARG(name), STR_ARG(value))
-                    : arena_printf(call->arena, "%.*s;", STR_ARG(name));
-        nodes[i].data = arena_cstr(call->arena, line);
-        nodes[i].next = &nodes[i + 1];
-    }
-    nodes[headers->n].data = no_expect;
-    return nodes;
-}
-
-static bool call_set_up(struct client_call *call, const struct http_out *out)
-{
-    CURL *h = call->easy;
-    struct curl_slist *headers = header_list(call, &out->headers);
-    if (!headers || !header_is_clean(out->url))
-        return false;
-    curl_easy_setopt(h, CURLOPT_URL, arena_cstr(call->arena, out->url));
-    curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(h, CURLOPT_PRIVATE, call);
-    curl_easy_setopt(h, CURLOPT_HEADERDATA, call);
-    curl_easy_setopt(h, CURLOPT_WRITEDATA, call);
-    curl_easy_setopt(h, CURLOPT_OPENSOCKETDATA, call);
-    if (out->method == HTTP_GET) {
-        curl_easy_setopt(h, CURLOPT_HTTPGET, 1L);
-        curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, NULL);
-    } else {
-        curl_easy_setopt(h, CURLOPT_POST, 1L);
-        curl_easy_setopt(h, CURLOPT_POSTFIELDS, out->body.n ? out->body.p : "");
-        curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)out->body.n);
-        curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST,
-                         out->method == HTTP_POST ? NULL : http_method_name(out->method));
-    }
-    return true;
-}
-
-static void call_never_sent(struct loop_timer *timer)
-{
-    struct client_call *call =
-        (struct client_call *)((char *)timer - offsetof(struct client_call, timer));
-    call_finish(call, CURLE_URL_MALFORMAT);
+    call->half = &c->halves[limits->allow_private ? 1 : 0];
+    call->out = out;
+    call->limits = *limits;
+    call->events = events;
+    call->ctx = ctx;
+    call->started_ms = call->last_ms = loop_now_ms(c->loop);
+    call->in.arena = out->arena;
+    call->in.status = 0;
+    call->in.headers.n = 0;
+    buf_clear(&call->head);
+    buf_clear(&call->body);
+    call->head_bytes = call->body_bytes = 0;
+    call->tries = 0;
+    call->in_block = call->head_done = call->paused = call->held = call->cancelled = false;
+    call->refused = call->too_large = call->head_broken = call->upgraded = false;
+    call->failure = CLIENT_OK;
+    call->err = NULL;
+    c->n_calls++;
 }
 
 struct client_call *client_send(struct client *c, const struct http_out *out,
                                 const struct client_limits *limits,
                                 const struct client_events *events, void *ctx)
 {
-    struct client_call *call = mem_new(sizeof *call);
-    call->client = c;
-    call->half = &c->halves[limits->allow_private ? 1 : 0];
-    call->events = events;
-    call->ctx = ctx;
-    call->limits = *limits;
-    call->arena = arena_new(ARENA_NO_LIMIT);
-    call->in.arena = call->arena;
-    call->started_ms = call->last_ms = loop_now_ms(c->loop);
-    buf_init(&call->body, limits->max_response_bytes);
-    call->link = &c->calls;
-    call->next = c->calls;
-    if (call->next)
-        call->next->link = &call->next;
-    c->calls = call;
-    c->n_calls++;
-    call->easy = c->n_free ? c->free_handles[--c->n_free] : handle_new(c);
-    if (!call_set_up(call, out) ||
-        curl_multi_add_handle(call->half->multi, call->easy) != CURLM_OK) {
-        loop_timer_set(c->loop, &call->timer, 0, call_never_sent);
+    struct client_call *call = call_new(c);
+    call_begin(call, out, limits, events, ctx);
+    call->route = route_get(c, out->url);
+    const char *wrong = call->route ? request_set(call) : "The URL is not valid";
+    if (wrong) {
+        call_end(call, call->route ? CLIENT_BROKEN : CLIENT_UNKNOWN_HOST,
+                 err_new(ERR_IO, "%s", wrong));
         return call;
     }
-    call->added = true;
-    int64_t at = next_check(call);
-    if (at)
-        loop_timer_set(c->loop, &call->timer, at, call_due);
+    if (has_slot(c, call->route) && list_empty(&call->route->waiting))
+        take_slot(call);
+    else
+        wait_for_slot(call);
+    call_arm(call);
+    client_kick(c);
     return call;
+}
+
+void client_resume(struct client_call *call)
+{
+    struct client *c = call->client;
+    if (!call->paused || call->cancelled)
+        return;
+    call->paused = false;
+    call->last_ms = loop_now_ms(c->loop);
+    call_arm(call);
+    if (call->state == CALL_RUNNING && call->held)
+        list_push(&c->resuming, &call->todo);
+    client_kick(c);
+}
+
+void client_cancel(struct client_call *call)
+{
+    struct client *c = call->client;
+    if (call->cancelled || call->state == CALL_TELLING || call->state == CALL_FREE)
+        return;
+    if (!c->in_curl || call->state != CALL_RUNNING) {
+        call_detach(call);
+        err_free(call->err);
+        call->err = NULL;
+        call_recycle(call);
+        return;
+    }
+    /* curl is at work, and lets go of a handle only afterwards. It must not look at the request's
+     * bytes again, which the caller may free now: its own callback ends it, others are stopped. */
+    call->cancelled = true;
+    loop_timer_cancel(&call->timer);
+    list_remove(&call->todo);
+    list_push(&c->cancelled, &call->todo);
+    if (call != c->current)
+        curl_easy_pause(call->easy, CURLPAUSE_ALL);
 }
 
 /* --- the whole --- */
@@ -586,63 +338,72 @@ static void global_init(void)
     BUG_ON(curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK);
 }
 
-static void half_init(struct client *c, struct half *half, bool allow_private)
-{
-    half->client = c;
-    half->allow_private = allow_private;
-    half->multi = curl_multi_init();
-    BUG_ON(!half->multi);
-    curl_multi_setopt(half->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-    curl_multi_setopt(half->multi, CURLMOPT_SOCKETDATA, half);
-    curl_multi_setopt(half->multi, CURLMOPT_TIMERFUNCTION, on_timer);
-    curl_multi_setopt(half->multi, CURLMOPT_TIMERDATA, half);
-    curl_multi_setopt(half->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
-    curl_multi_setopt(half->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS,
-                      c->options.max_total_connections);
-    curl_multi_setopt(half->multi, CURLMOPT_MAX_HOST_CONNECTIONS, c->options.max_route_connections);
-    curl_multi_setopt(half->multi, CURLMOPT_MAXCONNECTS, c->options.max_total_connections);
-}
-
 struct client *client_new(struct loop *loop, const struct client_options *options)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, global_init);
+    BUG_ON(options->max_total_connections < 1 || options->max_route_connections < 1);
     struct client *c = mem_new(sizeof *c);
     c->loop = loop;
     c->options = *options;
     c->ca_file = options->ca_file ? mem_strdup(options->ca_file) : NULL;
-    half_init(c, &c->halves[0], false);
-    half_init(c, &c->halves[1], true);
+    c->options.ca_file = c->ca_file;
+    c->routes = map_new();
+    c->pool = mem_array((size_t)options->max_total_connections, sizeof(struct client_call *));
+    list_init(&c->full);
+    list_init(&c->starting);
+    list_init(&c->running);
+    list_init(&c->ended);
+    list_init(&c->resuming);
+    list_init(&c->cancelled);
+    half_init(c, &c->halves[0]);
+    half_init(c, &c->halves[1]);
     return c;
+}
+
+static void cancel_all(struct list_link *list)
+{
+    while (!list_empty(list))
+        client_cancel(LIST_OWNER(list->next, struct client_call, link));
 }
 
 void client_free(struct client *c)
 {
     if (!c)
         return;
-    while (c->calls)
-        call_free(c->calls);
-    for (int i = 0; i < 2; i++)
-        curl_multi_cleanup(c->halves[i].multi);
-    for (size_t i = 0; i < c->n_free; i++)
-        curl_easy_cleanup(c->free_handles[i]);
-    for (int i = 0; i < 2; i++)
-        loop_timer_cancel(&c->halves[i].timer);
-    for (size_t i = 0; i < c->n_socks; i++) {
-        if (c->socks[i] && c->socks[i]->watch.loop)
-            loop_fd_del(&c->socks[i]->watch);
-        free(c->socks[i]);
+    BUG_ON(c->working || c->in_curl);
+    while (!list_empty(&c->full)) { /* first, or they would get the slots of the others */
+        struct route *r = LIST_OWNER(c->full.next, struct route, link);
+        client_cancel(LIST_OWNER(r->waiting.next, struct client_call, link));
     }
-    free(c->socks);
+    cancel_all(&c->starting);
+    cancel_all(&c->running);
+    cancel_all(&c->ended);
+    half_deinit(&c->halves[0]);
+    half_deinit(&c->halves[1]);
+    while (c->n_pool)
+        call_free(c->pool[--c->n_pool]);
+    struct str key;
+    void *route;
+    for (size_t i = 0; map_next(c->routes, &i, &key, &route);)
+        route_free(c, route);
+    map_free(c->routes);
+    loop_timer_cancel(&c->kick);
+    loop_timer_cancel(&c->sweep);
+    watches_free(c);
+    free(c->pool);
     free(c->ca_file);
     free(c);
 }
 
 void client_stats(const struct client *c, struct client_stats *out)
 {
-    long busy = c->n_calls < c->open_sockets ? c->n_calls : c->open_sockets;
-    *out = (struct client_stats){.leased = busy,
-                                 .pending = c->n_calls - busy,
-                                 .available = c->open_sockets - busy,
+    long leased = 0;
+    for (struct list_link *l = c->running.next; l != &c->running; l = l->next)
+        leased += LIST_OWNER(l, struct client_call, link)->tries > 0;
+    long idle = c->n_sockets - c->active;
+    *out = (struct client_stats){.leased = leased,
+                                 .pending = c->n_calls - leased,
+                                 .available = idle > 0 ? idle : 0,
                                  .max = c->options.max_total_connections};
 }

@@ -5,7 +5,31 @@
  *     struct client *c = client_new(loop, &options);
  *     struct client_call *call = client_send(c, &out, &limits, &events, ctx);
  *
- * `out` is borrowed until done. Exactly one done per call, except after client_cancel: then none.
+ * `out` and what it points to are borrowed until done or client_cancel. `events` is borrowed as
+ * long, too; limits are copied. Exactly one done per call, except after client_cancel: then none.
+ * All events come from the loop, never from within client_send, client_resume or client_cancel;
+ * a call may be sent, cancelled or resumed from within any event. Once done has begun, the call is
+ * the client's again: drop the pointer (within done itself, cancelling it does no harm).
+ * client_free may not be called from within an event; it needs the loop, so free the loop after.
+ *
+ * Requests: a body is sent as it is, whole. Header names and values with characters that would
+ * break out of their line fail the call. Content-Length, Transfer-Encoding and Expect are the
+ * client's business: given ones are dropped. User-Agent is inferd/<version> unless given; there is
+ * no default Content-Type. Credentials in a URL become Basic authentication.
+ *
+ * Answers: any status is a success here, 3xx too. Bodies are handed on as they come, after the
+ * chunks are joined; nothing asks for compression and nothing inflates. Of more than
+ * HTTP_MAX_HEADERS headers the rest is dropped; heads (with those of 1xx answers and trailers)
+ * above 64 KiB are CLIENT_BROKEN.
+ *
+ * A request whose pooled connection turns out to be closed before a byte of the answer came is sent
+ * once more on another one: the one retry done here, and the one case in which a service may see a
+ * request twice. All other retries are the caller's.
+ *
+ * Limits on connections hold per client, so per loop; what does not fit waits in line, per route,
+ * and waiting counts towards total_timeout_ms but not towards connect_timeout_ms.
+ *
+ * Error reasons name scheme, host and port, never path, query, credentials or headers.
  * Thread: the loop's. */
 #ifndef INFERD_CLIENT_H
 #define INFERD_CLIENT_H
@@ -18,40 +42,42 @@ struct client;
 struct client_call;
 
 struct client_options {
-    int64_t connect_timeout_ms;   /* xpack.inference.http.connect_timeout, 5 s */
-    long max_total_connections;   /* 50 */
-    long max_route_connections;   /* 20 */
-    int64_t max_idle_ms;          /* idle connections older than this are closed; 60 s */
-    const char *ca_file;          /* NULL: the system's */
+    int64_t connect_timeout_ms; /* xpack.inference.http.connect_timeout, 5 s */
+    long max_total_connections; /* 50 */
+    long max_route_connections; /* 20 */
+    int64_t max_idle_ms;        /* idle connections older than this are closed; 60 s */
+    const char *ca_file;        /* NULL: the system's */
 };
 
 struct client_limits {
-    size_t max_response_bytes;    /* more: ERR_TOO_LARGE, no retry */
-    int64_t total_timeout_ms;     /* 0: none */
-    int64_t stall_timeout_ms;     /* longest silence while a body is coming; 0: none */
-    bool allow_private;           /* may the resolved address be loopback, link-local, private? */
+    size_t max_response_bytes; /* more: ERR_TOO_LARGE, no retry */
+    int64_t total_timeout_ms;  /* 0: none */
+    int64_t stall_timeout_ms;  /* longest silence while a body is coming; 0: none */
+    bool allow_private;        /* may the resolved address be loopback, link-local, private? */
 };
 
 /* Why a call failed below HTTP. The err's kind is ERR_IO unless said otherwise. */
 enum client_failure {
     CLIENT_OK,
-    CLIENT_UNKNOWN_HOST,  /* not resolvable, or the URL is no URL */
+    CLIENT_UNKNOWN_HOST,    /* not resolvable, or the URL is no URL */
     CLIENT_REFUSED_ADDRESS, /* resolved to an address that limits forbid */
     CLIENT_CONNECT,
     CLIENT_TLS,
     CLIENT_TIMEOUT,
     CLIENT_TOO_LARGE,
-    CLIENT_BROKEN,        /* reset, cut short, protocol garbage */
+    CLIENT_BROKEN, /* reset, cut short, protocol garbage */
 };
 
 struct client_events {
-    /* Status and headers are there (once, never for 1xx). May be NULL. */
+    /* Status and headers are there (once, never for 1xx), valid during the call. May be NULL. */
     void (*head)(void *ctx, int status, const struct http_headers *);
     /* Bytes of the body, valid during the call. False: pause; client_resume goes on, and the
-     * bytes just given count as taken. NULL: the body is collected and handed to done. */
+     * bytes just given count as taken; until then nothing comes but a failure by time. NULL: the
+     * body is collected and handed to done. */
     bool (*body)(void *ctx, struct str bytes);
     /* The end. failure CLIENT_OK: err NULL, `in` has status and headers (and the body, when `body`
-     * was NULL), valid during the call. Otherwise err says what happened; the callee takes it. */
+     * was NULL), valid during the call; in->arena is out->arena. Otherwise err says what happened;
+     * the callee takes it. */
     void (*done)(void *ctx, enum client_failure failure, struct err *err, const struct http_in *in);
 };
 
@@ -61,11 +87,13 @@ void client_free(struct client *); /* cancels what is left */
 struct client_call *client_send(struct client *, const struct http_out *,
                                 const struct client_limits *, const struct client_events *,
                                 void *ctx);
-void client_resume(struct client_call *);
+void client_resume(struct client_call *); /* not paused: does nothing */
 /* No event follows. The connection closes unless the answer was already complete. */
 void client_cancel(struct client_call *);
 
-struct client_stats { long leased, pending, available, max; };
+struct client_stats {
+    long leased, pending, available, max;
+};
 void client_stats(const struct client *, struct client_stats *out);
 
 /* True for loopback, link-local, private, unique-local, multicast, unspecified, shared (100.64/10),

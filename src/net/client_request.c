@@ -1,0 +1,223 @@
+/* client's requests: an http_out into an easy handle.
+ *
+ * Handles are reused without a reset: what never changes is set once, the rest per call. curl reads
+ * the header list and the body where they lie; the list's nodes and lines are the call's own, so a
+ * header costs no malloc. Header lines are checked here: whatever a setting may hold, it cannot
+ * smuggle in a second header or a second request.
+ *
+ * Pitfalls of libcurl 7.88 behind these options: its HTTP/2 fails answers that come before the
+ * body was read, so 1.1 is asked for by name; "Expect:" must be emptied or large bodies wait a
+ * second; without NOSIGNAL every action costs two sigaction calls; without QUICK_EXIT a cancelled
+ * call waits for its name to be resolved, and the loop with it. */
+#include <stdlib.h>
+
+#include "bug.h"
+#include "client_private.h"
+
+#define READ_BYTES (64L << 10) /* a typical answer in one recv */
+
+static int on_prereq(void *arg, char *ip, char *local_ip, int port, int local_port)
+{
+    struct client_call *call = arg;
+    /* curl tries again by itself when a connection that had idled turns out to be closed; with many
+     * of those in the pool up to five times. Once is enough: the body may have been read. */
+    if (call->cancelled || ++call->tries > 2)
+        return CURL_PREREQFUNC_ABORT;
+    driver_connected(call, local_port);
+    return CURL_PREREQFUNC_OK;
+}
+
+CURL *request_handle_new(struct client *c, struct client_call *call)
+{
+    CURL *h = curl_easy_init();
+    BUG_ON(!h);
+    driver_prepare(c, h);
+    curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(h, CURLOPT_QUICK_EXIT, 1L);
+    curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(h, CURLOPT_PROXY, ""); /* not from the environment either */
+    curl_easy_setopt(h, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(h, CURLOPT_PATH_AS_IS, 1L); /* what was signed is what is sent */
+    curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 1L);
+    curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 2L);
+    if (c->ca_file)
+        curl_easy_setopt(h, CURLOPT_CAINFO, c->ca_file);
+    curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, (long)c->options.connect_timeout_ms);
+    curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(h, CURLOPT_BUFFERSIZE, READ_BYTES);
+    curl_easy_setopt(h, CURLOPT_USERAGENT, "inferd/" INFERD_VERSION);
+    curl_easy_setopt(h, CURLOPT_ERRORBUFFER, call->detail);
+    curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(h, CURLOPT_PREREQFUNCTION, on_prereq);
+    curl_easy_setopt(h, CURLOPT_PRIVATE, call);
+    curl_easy_setopt(h, CURLOPT_HEADERDATA, call);
+    curl_easy_setopt(h, CURLOPT_WRITEDATA, call);
+    curl_easy_setopt(h, CURLOPT_PREREQDATA, call);
+    curl_easy_setopt(h, CURLOPT_OPENSOCKETDATA, call);
+    return h;
+}
+
+/* --- the URL --- */
+
+bool request_route_key(struct str url, char *out, size_t cap, size_t *n_out)
+{
+    for (size_t i = 0; i < url.n; i++) {
+        if ((unsigned char)url.p[i] <= ' ' || url.p[i] == 0x7f)
+            return false;
+    }
+    size_t scheme = str_find(url, STR("://"));
+    if (scheme == SIZE_MAX || !(str_eq_nocase(str_sub(url, 0, scheme), STR("http")) ||
+                                str_eq_nocase(str_sub(url, 0, scheme), STR("https"))))
+        return false;
+    size_t start = scheme + 3, end = start;
+    for (; end < url.n && !memchr("/?#\\", url.p[end], 4); end++) {
+        if (url.p[end] == '@')
+            start = end + 1;
+    }
+    if (start == end || scheme + 3 + (end - start) > cap)
+        return false;
+    size_t n = 0;
+    for (size_t i = 0; i < end; i++) {
+        char c = url.p[i];
+        if (i < scheme + 3 || i >= start)
+            out[n++] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+    }
+    *n_out = n;
+    return true;
+}
+
+static bool set_url(struct client_call *call)
+{
+    struct str url = call->out->url;
+    if (call->url.n == url.n + 1 && memcmp(call->url.p, url.p, url.n) == 0)
+        return true; /* as before: saves curl a copy */
+    buf_clear(&call->url);
+    buf_put(&call->url, url);
+    buf_char(&call->url, '\0');
+    if (call->url.full) {
+        buf_clear(&call->url);
+        return false;
+    }
+    curl_easy_setopt(call->easy, CURLOPT_URL, call->url.p);
+    return true;
+}
+
+/* --- headers --- */
+
+static bool name_ok(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if ((unsigned char)s.p[i] <= ' ' || (unsigned char)s.p[i] >= 0x7f || s.p[i] == ':' ||
+            s.p[i] == ';')
+            return false;
+    }
+    return s.n > 0;
+}
+
+static bool value_ok(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        if ((c < ' ' && c != '\t') || c == 0x7f)
+            return false;
+    }
+    return true;
+}
+
+/* The framing of the message is curl's business: a wrong length would let one caller's bytes be
+ * read as the next one's request. */
+static bool is_framing(struct str name)
+{
+    static const struct str ours[] = {STR_INIT("content-length"), STR_INIT("transfer-encoding"),
+                                      STR_INIT("expect")};
+    for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++) {
+        if (str_eq_nocase(name, ours[i]))
+            return true;
+    }
+    return false;
+}
+
+/* "Name: value", or curl's "Name;" for an empty value. */
+static void put_line(struct buf *lines, struct str name, struct str value)
+{
+    buf_put(lines, name);
+    buf_put(lines, value.n ? STR(": ") : STR(";"));
+    buf_put(lines, value);
+    buf_char(lines, '\0');
+}
+
+static const char *set_headers(struct client_call *call, bool has_body)
+{
+    const struct http_headers *hs = &call->out->headers;
+    struct buf *lines = &call->lines;
+    size_t n = 0, n_plain = 0;
+    bool has_type = false;
+    buf_clear(lines);
+    for (; n < hs->n; n++) {
+        struct str name = hs->h[n].name;
+        if (!name_ok(name))
+            return "The name of a header holds a character that is not allowed";
+        if (!value_ok(hs->h[n].value))
+            return "The value of a header holds a character that is not allowed";
+        if (is_framing(name))
+            continue;
+        has_type |= str_eq_nocase(name, STR("content-type"));
+        put_line(lines, name, hs->h[n].value);
+        n_plain++;
+    }
+    buf_put(lines, str_n("Expect:", 8));
+    n_plain++;
+    if (has_body && !has_type) { /* curl would call it a form */
+        buf_put(lines, str_n("Content-Type:", 14));
+        n_plain++;
+    }
+    if (lines->full)
+        return "The headers are too large";
+    char *p = lines->p; /* no longer moves */
+    for (size_t i = 0; i < n_plain; i++) {
+        call->nodes[i].data = p;
+        call->nodes[i].next = i + 1 < n_plain ? &call->nodes[i + 1] : NULL;
+        p += strlen(p) + 1;
+    }
+    curl_easy_setopt(call->easy, CURLOPT_HTTPHEADER, call->nodes);
+    return NULL;
+}
+
+/* --- method and body --- */
+
+static bool sends_body(const struct http_out *out)
+{
+    return out->method == HTTP_POST || out->method == HTTP_PUT || out->method == HTTP_PATCH ||
+           (out->body.n && out->method != HTTP_HEAD);
+}
+
+static void set_method(struct client_call *call, bool has_body)
+{
+    CURL *h = call->easy;
+    const struct http_out *out = call->out;
+    enum method implied = HTTP_POST;
+    if (has_body) {
+        curl_easy_setopt(h, CURLOPT_POST, 1L);
+        curl_easy_setopt(h, CURLOPT_POSTFIELDS, out->body.n ? out->body.p : "");
+        curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)out->body.n);
+    } else if (out->method == HTTP_HEAD) {
+        curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
+        implied = HTTP_HEAD;
+    } else {
+        curl_easy_setopt(h, CURLOPT_HTTPGET, 1L);
+        implied = HTTP_GET;
+    }
+    curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST,
+                     out->method == implied ? NULL : http_method_name(out->method));
+}
+
+const char *request_set(struct client_call *call)
+{
+    bool has_body = sends_body(call->out);
+    if (!set_url(call))
+        return "The URL is too long";
+    set_method(call, has_body);
+    return set_headers(call, has_body);
+}
