@@ -619,7 +619,8 @@ class Upstream:
 
         async def start():
             # A small send buffer, so that a slow reader at the other end is felt here.
-            sock = socket.socket()
+            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 << 10)
             sock.bind(("127.0.0.1", 0))
