@@ -115,10 +115,9 @@ static void put_escape(struct buf *b, unsigned char c)
     }
 }
 
-void json_quote(struct buf *b, struct str s)
+/* The rest of a string after its opening quote, when something in it needs an escape. */
+static void quote_rest(struct buf *b, const char *p, const char *end)
 {
-    buf_char(b, '"');
-    const char *p = s.p, *end = s.n ? s.p + s.n : s.p;
     while (p < end) {
         const char *stop = clean_run(p, end);
         if (stop > p)
@@ -128,6 +127,24 @@ void json_quote(struct buf *b, struct str s)
         p = stop;
     }
     buf_char(b, '"');
+}
+
+void json_quote(struct buf *b, struct str s)
+{
+    const char *end = s.n ? s.p + s.n : s.p;
+    bool clean = s.n == 0 || clean_run(s.p, end) == end;
+    size_t room = b->limit - b->n;
+    char *d = clean && room >= 2 && s.n <= room - 2 ? buf_reserve(b, s.n + 2) : NULL;
+    if (!d) {
+        buf_char(b, '"');
+        quote_rest(b, s.p, end);
+        return;
+    }
+    d[0] = '"';
+    if (s.n)
+        memcpy(d + 1, s.p, s.n);
+    d[s.n + 1] = '"';
+    b->n += s.n + 2;
 }
 
 void json_put_str(struct json_out *w, struct str s)
@@ -232,11 +249,65 @@ static const char *skip_string(const char *p, const char *end)
     }
 }
 
+#ifdef __SSE2__
+/* A bit for each of the 64 bytes at p, set where it is not white space. */
+static inline uint64_t tight_mask(const char *p)
+{
+    uint64_t mask = 0;
+    for (int i = 0; i < 4; i++) {
+        __m128i x = _mm_loadu_si128((const __m128i *)(const void *)(p + 16 * i));
+        __m128i space = _mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(' ')), x);
+        mask |= (uint64_t)(uint16_t)~_mm_movemask_epi8(space) << (16 * i);
+    }
+    return mask;
+}
+
+/* Copies the runs of set bits among the 64 bytes at p to d, 16 bytes at a time and so up to 15 too
+ * many. The next run is found in the mask, not by reading what is copied: the copies overlap. */
+static inline char *put_runs(char *d, const char *p, uint64_t mask)
+{
+    while (mask) {
+        int begin = __builtin_ctzll(mask);
+        uint64_t after = ~(mask >> begin);
+        int n = after ? __builtin_ctzll(after) : 64;
+        for (int i = 0; i < n; i += 16) {
+            __m128i x = _mm_loadu_si128((const __m128i *)(const void *)(p + begin + i));
+            _mm_storeu_si128((__m128i *)(void *)(d + i), x);
+        }
+        d += n;
+        mask = begin + n < 64 ? mask >> (begin + n) << (begin + n) : 0;
+    }
+    return d;
+}
+#endif
+
+/* The beginning of a flat array, which holds no strings, so that all white space in it goes.
+ * Returns how far it came: the end is left to the caller, and so is everything when the result
+ * could meet the buf's ceiling. Pretty-printed embeddings are most of what comes from upstreams. */
+static const char *put_flat(struct buf *b, const char *p, const char *end)
+{
+#ifdef __SSE2__
+    size_t room = (size_t)(end - p) + 16;
+    if (end - p < 80 || b->limit - b->n < room)
+        return p;
+    char *d = buf_reserve(b, room);
+    if (!d)
+        return p;
+    for (; end - p >= 80; p += 64)
+        d = put_runs(d, p, tight_mask(p));
+    b->n = (size_t)(d - b->p);
+#endif
+    return p;
+}
+
 /* The source text without the white space between tokens: numbers and escapes stay as they came. */
 void json_put_node(struct json_out *w, const struct json *j)
 {
     before_value(w);
-    const char *p = j->raw, *end = p + j->raw_n, *run = p;
+    const char *p = j->raw, *end = p + j->raw_n;
+    if (j->flat)
+        p = put_flat(w->buf, p, end);
+    const char *run = p;
     while (p < end) {
         p = scan_tight(p, end);
         if (p == end)

@@ -127,6 +127,79 @@ static void nodes(void **state)
     arena_free(a);
 }
 
+/* Numbers with growing and shrinking white space between them, around every block boundary. */
+static void flat_array(struct buf *spaced, struct buf *tight, size_t n)
+{
+    static const char space[] =
+        " \n  \t \r      \n                                                   "
+        "                              ";
+    buf_init(spaced, 100000);
+    buf_init(tight, 100000);
+    buf_char(spaced, '[');
+    buf_char(tight, '[');
+    for (size_t i = 0; i < n; i++) {
+        char number[40];
+        snprintf(number, sizeof number, "%.*f", (int)(i * 7 % 23), (double)i * -0.37);
+        buf_cstr(tight, i ? "," : "");
+        buf_cstr(tight, number);
+        buf_cstr(spaced, i ? "," : "");
+        buf_put(spaced, str_n(space, i * 5 % n));
+        buf_cstr(spaced, number);
+        buf_put(spaced, str_n(space, i * 3 % 19));
+    }
+    buf_char(spaced, ']');
+    buf_char(tight, ']');
+}
+
+static void pretty_flat_arrays(void **state)
+{
+    struct arena *a = arena_new(ARENA_NO_LIMIT);
+    for (size_t n = 1; n < 80; n++) {
+        struct buf spaced, tight, b;
+        flat_array(&spaced, &tight, n);
+        const struct json *j;
+        assert_null(json_parse(a, buf_str(&spaced), &j));
+        assert_true(j->flat);
+        /* Ceilings: just enough, one short, and ample. */
+        const size_t limits[] = {tight.n, tight.n - 1, 100000};
+        for (int i = 0; i < 3; i++) {
+            buf_init(&b, limits[i]);
+            struct json_out w;
+            json_out_init(&w, &b);
+            json_put_node(&w, j);
+            if (i == 1)
+                assert_true(b.full && b.n < tight.n);
+            else
+                assert_true(!b.full && str_eq(buf_str(&b), buf_str(&tight)));
+            buf_deinit(&b);
+        }
+        buf_deinit(&spaced);
+        buf_deinit(&tight);
+    }
+    arena_free(a);
+}
+
+static void quote_at_the_ceiling(void **state)
+{
+    static const struct {
+        size_t limit;
+        struct str in;
+        bool fits;
+    } cases[] = {
+        {5, STR_INIT("abc"), true},   {4, STR_INIT("abc"), false}, {2, STR_INIT(""), true},
+        {1, STR_INIT(""), false},     {0, STR_INIT("a"), false},   {6, STR_INIT("ab\n"), true},
+        {5, STR_INIT("ab\n"), false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf b;
+        buf_init(&b, cases[i].limit);
+        json_quote(&b, cases[i].in);
+        assert_int_equal(b.full, !cases[i].fits);
+        assert_true(b.n <= cases[i].limit);
+        buf_deinit(&b);
+    }
+}
+
 static void full(void **state)
 {
     struct buf b;
@@ -323,6 +396,8 @@ int main(void)
         cmocka_unit_test(deep),
         cmocka_unit_test(quoting),
         cmocka_unit_test(nodes),
+        cmocka_unit_test(pretty_flat_arrays),
+        cmocka_unit_test(quote_at_the_ceiling),
         cmocka_unit_test(full),
         cmocka_unit_test(java_layout),
         cmocka_unit_test(shortest_f32),
