@@ -81,9 +81,14 @@ int deployment_fits(const struct deployment *d, int wanted)
     return wanted < most ? wanted : most;
 }
 
-static struct err *is_stopping(const struct deployment *d)
+struct err *deployment_is_stopping(const struct deployment *d)
 {
     return err_status(409, "Trained model [%.*s] is [stopping]", STR_ARG(d->id));
+}
+
+struct err *deployment_is_failed(const struct deployment *d)
+{
+    return err_status(409, "Trained model [%.*s] is [failed]: %s", STR_ARG(d->id), d->failure);
 }
 
 struct waiter *deployment_ended(struct deployment *d)
@@ -133,9 +138,9 @@ void deployment_end(struct deployment *d, struct waiter *w)
     metric_add(METRIC_LOCAL_QUEUE, -(int64_t)n);
     for (; waiting; waiting = next) {
         next = waiting->next;
-        flight_sequence_done(waiting->flight, is_stopping(d));
+        flight_sequence_done(waiting->flight, deployment_is_stopping(d));
     }
-    fail_pending(pending, is_stopping(d));
+    fail_pending(pending, deployment_is_stopping(d));
     waiters_post(ended, NULL);
 }
 
@@ -220,13 +225,13 @@ static void set_started(struct deployment *d, struct allocation *fresh, struct e
     if (stopped) {
         allocations_discard(d->models, fresh);
         err_free(err);
-        err = is_stopping(d);
+        err = deployment_is_stopping(d);
     } else {
         log_start(d, err, n);
         allocations_run(fresh);
     }
     if (err)
-        fail_pending(pending, err_copy(err));
+        fail_pending(pending, stopped ? err_copy(err) : deployment_is_failed(d));
     else
         for (; pending; pending = next) {
             next = pending->next;
@@ -320,7 +325,7 @@ static struct err *scale_to(struct deployment *d, int n)
     pthread_cond_broadcast(&d->work);
     pthread_mutex_unlock(&d->lock);
     if (phase == STOPPING)
-        return is_stopping(d);
+        return deployment_is_stopping(d);
     if (phase != STARTED)
         return err_status(409, "cannot update deployment that is not in [started] state");
     if (missing <= 0)
@@ -336,7 +341,7 @@ static struct err *scale_to(struct deployment *d, int n)
     pthread_mutex_unlock(&d->lock);
     if (stopped) {
         allocations_discard(d->models, fresh);
-        return is_stopping(d);
+        return deployment_is_stopping(d);
     }
     allocations_run(fresh);
     return NULL;

@@ -162,7 +162,7 @@ static struct err *enqueue(struct flight *f)
     }
     pthread_mutex_unlock(&d->lock);
     if (stopping)
-        return err_status(409, "Trained model [%.*s] is [stopping]", STR_ARG(d->id));
+        return deployment_is_stopping(d);
     return gone ? is_cancelled() : NULL;
 }
 
@@ -236,9 +236,9 @@ static struct err *admit(struct deployment *d, struct flight *f)
 {
     size_t capacity = d->models->queue_capacity;
     if (d->phase == STOPPING)
-        return err_status(409, "Trained model [%.*s] is [stopping]", STR_ARG(d->id));
+        return deployment_is_stopping(d);
     if (d->phase == FAILED)
-        return err_status(409, "Trained model [%.*s] is [failed]: %s", STR_ARG(d->id), d->failure);
+        return deployment_is_failed(d);
     if (d->n_reserved && (d->n_reserved >= capacity || f->n > capacity - d->n_reserved))
         return err_new(ERR_TOO_MANY, "inference process queue is full. Unable to execute command");
     d->n_reserved += f->n;

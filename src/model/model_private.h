@@ -115,6 +115,9 @@ void deployment_unref(struct deployment *);
 void deployment_end(struct deployment *, struct waiter *);
 /* With d->lock held: the stop waiters, when there is nothing left to wait for. */
 struct waiter *deployment_ended(struct deployment *);
+/* What calls are told, whether they came before or after. */
+struct err *deployment_is_stopping(const struct deployment *);
+struct err *deployment_is_failed(const struct deployment *); /* FAILED only */
 /* How many of the allocations wanted fit the processors. */
 int deployment_fits(const struct deployment *, int wanted);
 
