@@ -1,0 +1,115 @@
+#include "snapshot.h"
+
+#include "file.h"
+#include "modules.h"
+#include "op.h"
+
+#define CONFIG_LIMIT ((size_t)1 << 20)
+
+#define X(name) extern const struct family family_##name;
+#include "families.def"
+#undef X
+
+static const struct family *const families[] = {
+#define X(name) &family_##name,
+#include "families.def"
+#undef X
+};
+
+static struct err *read_config(const char *folder, struct arena *a, const struct json **out)
+{
+    struct str text;
+    TRY(file_read(folder, "config.json", CONFIG_LIMIT, a, &text));
+    struct err *err = json_parse(a, text, out);
+    if (err)
+        return err_wrap(err, ERR_ARGUMENT, "[config.json] is not JSON");
+    if (!json_is(*out, JSON_OBJECT))
+        return err_new(ERR_ARGUMENT, "[config.json] is not an object");
+    return NULL;
+}
+
+static struct err *find_family(const struct json *config, const struct family **out)
+{
+    struct str type = {0};
+    json_str(json_get(config, "model_type"), &type);
+    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
+        if (str_eq_c(type, families[i]->model_type)) {
+            *out = families[i];
+            return NULL;
+        }
+    }
+    return err_new(ERR_ARGUMENT, "[config.json]: [model_type] [%.*s] is not known",
+                   (int)(type.n < 60 ? type.n : 60), type.p ? type.p : "");
+}
+
+/* A model saved with a head has its tensors under the family's name. */
+static struct str find_prefix(const struct safetensors *st, const struct family *f, struct arena *a)
+{
+    struct str prefix = arena_printf(a, "%s.", f->model_type);
+    struct str name = arena_printf(a, "%.*sembeddings.word_embeddings.weight", STR_ARG(prefix));
+    return safetensors_find(st, name) ? prefix : STR("");
+}
+
+static void add_modules(struct builder *b, uint32_t x, const struct modules *m)
+{
+    x = builder_node(b, &op_pool, &x, 1, &(struct attr){.pooling = m->pooling});
+    if (m->normalize)
+        x = builder_node(b, &op_l2_normalize, &x, 1, &(struct attr){0});
+    b->graph->output = x;
+}
+
+static void fill_info(const struct builder *b, const struct family *f, const struct modules *m,
+                      struct snapshot *out)
+{
+    struct str name = {0};
+    struct json_iter it = json_iter(json_get(b->config, "architectures"));
+    const struct json *first = json_next(&it);
+    json_str(first, &name);
+    out->type_vocab_size = b->type_vocab_size;
+    out->info = (struct program_info){
+        .architecture = name.n && name.n < 100 ? arena_cstr(b->arena, name) : f->architecture,
+        .max_tokens = b->max_tokens,
+        .max_seq_length = m->max_seq_length && m->max_seq_length < b->max_tokens ? m->max_seq_length
+                                                                                 : b->max_tokens,
+        .vocab_size = b->vocab_size,
+        .dimensions = b->hidden,
+        .pooling = pooling_name(m->pooling),
+        .normalized = m->normalize,
+        .weight_bytes = safetensors_bytes(b->weights),
+    };
+}
+
+static struct err *build(const char *folder, const struct family *f, struct builder *b,
+                         struct snapshot *out)
+{
+    struct modules m = {0};
+    b->prefix = find_prefix(b->weights, f, b->arena);
+    uint32_t x = f->build(b);
+    if (!b->err)
+        b->err = modules_read(folder, b->hidden, b->arena, &m);
+    add_modules(b, x, &m);
+    if (!b->err)
+        fill_info(b, f, &m, out);
+    return b->err;
+}
+
+struct err *snapshot_load(const char *folder, size_t limit_bytes, struct arena *a,
+                          struct snapshot *out)
+{
+    const struct family *f;
+    struct safetensors *weights;
+    struct builder b = {.arena = a};
+    TRY(read_config(folder, a, &b.config));
+    TRY(find_family(b.config, &f));
+    TRY(safetensors_open(folder, "model.safetensors", limit_bytes, &weights));
+    b.weights = weights;
+    b.graph = graph_new();
+    struct err *err = build(folder, f, &b, out);
+    safetensors_close(weights);
+    if (err) {
+        graph_free(b.graph);
+        return err;
+    }
+    out->graph = b.graph;
+    return NULL;
+}

@@ -1,0 +1,65 @@
+/* snapshot: front end for Hugging Face snapshot folders: config.json, model.safetensors and, from
+ * sentence-transformers, modules.json with what follows the transformer.
+ *
+ * A model family is one file with a `struct family` and one line in families.def. Its build adds
+ * the nodes from ids to the hidden states; pooling and normalising are added for every family. */
+#ifndef INFERD_ENGINE_SNAPSHOT_H
+#define INFERD_ENGINE_SNAPSHOT_H
+
+#include "graph.h"
+#include "json.h"
+#include "safetensors.h"
+
+/* A model being built: its config and weights, the graph so far, and the first thing that was
+ * wrong. After an error every function below does nothing, so a builder reads like the model. */
+struct builder {
+    const struct json *config; /* config.json */
+    const struct safetensors *weights;
+    struct str prefix; /* of all tensor names: "bert." or empty */
+    struct graph *graph;
+    struct arena *arena;
+    struct err *err;
+    /* Set by the family. */
+    uint32_t max_tokens, vocab_size, type_vocab_size, hidden;
+};
+
+struct family {
+    const char *model_type; /* of config.json */
+    const char *architecture;
+    /* The value of the last hidden states [tokens, hidden]. */
+    uint32_t (*build)(struct builder *);
+};
+
+struct snapshot {
+    struct graph *graph;
+    struct program_info info; /* texts in the arena */
+    uint32_t type_vocab_size;
+};
+
+/* On failure nothing is left behind. */
+struct err *snapshot_load(const char *folder, size_t limit_bytes, struct arena *,
+                          struct snapshot *out);
+
+/* --- for families --- */
+
+/* Integers of config.json from min to max. */
+uint32_t builder_int(struct builder *, const char *key, uint32_t min, uint32_t max);
+/* A number; `fallback` when it is absent. */
+double builder_number(struct builder *, const char *key, double fallback);
+enum activation builder_activation(struct builder *, const char *key);
+/* The key must be absent, null or have this value. */
+void builder_expect(struct builder *, const char *key, const char *value);
+
+/* A float tensor of exactly this shape (columns 0: a vector) as a constant. */
+uint32_t builder_tensor(struct builder *, const char *name, uint32_t rows, uint32_t columns);
+uint32_t builder_node(struct builder *, const struct op *, const uint32_t *in, uint32_t n_in,
+                      const struct attr *);
+/* NAME.weight [n, k], NAME.bias [n]. */
+uint32_t builder_linear(struct builder *, const char *name, uint32_t x, uint32_t n, uint32_t k);
+/* NAME.weight [n], NAME.bias [n]. */
+uint32_t builder_layer_norm(struct builder *, const char *name, uint32_t x, uint32_t n, float eps);
+/* "encoder.layer.3.output" in the arena. */
+const char *builder_name(struct builder *, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+#endif
