@@ -179,8 +179,8 @@ static void yaml_leaf(struct reader *r, const char *file, const yaml_event_t *ev
 static void yaml_walk(struct reader *r, const char *file, yaml_parser_t *parser)
 {
     struct yaml_place place = {.depth = 0};
-    bool want_key = false;
-    for (bool more = true; more && !r->bad;) {
+    bool want_key = false, lost = false; /* lost: what follows would be misread */
+    for (bool more = true; more && !lost;) {
         yaml_event_t ev;
         char where[512];
         if (!yaml_parser_parse(parser, &ev)) {
@@ -196,7 +196,8 @@ static void yaml_walk(struct reader *r, const char *file, yaml_parser_t *parser)
                 place.depth--;
             want_key = true;
         } else if (ev.type == YAML_SCALAR_EVENT && want_key) {
-            if (place.depth == 8 || ev.data.scalar.length >= sizeof place.key[0])
+            lost = place.depth == 8 || ev.data.scalar.length >= sizeof place.key[0];
+            if (lost)
                 complain(r, where, "nested too deep, or a key too long");
             else
                 snprintf(place.key[place.depth++], sizeof place.key[0], "%s",
@@ -211,6 +212,7 @@ static void yaml_walk(struct reader *r, const char *file, yaml_parser_t *parser)
             want_key = true;
         } else if (ev.type == YAML_SEQUENCE_START_EVENT || ev.type == YAML_ALIAS_EVENT) {
             complain(r, where, "lists and aliases are not used by any setting");
+            lost = true;
         }
         more = ev.type != YAML_STREAM_END_EVENT;
         yaml_event_delete(&ev);
