@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "api.h"
@@ -95,7 +96,7 @@ struct server {
     struct worker *workers; /* [0] runs on the main thread */
     int n_loops, processors;
     atomic_int draining; /* loops that have not drained yet */
-    bool stopping;
+    bool stopping, cut;  /* cut: stopped with calls still in flight */
     struct loop_fd signals;
     struct loop_timer grace;
 };
@@ -132,12 +133,14 @@ static void grace_over(struct loop_timer *timer)
 {
     struct server *s = (struct server *)((char *)timer - offsetof(struct server, grace));
     log_warn("calls were still in flight at the end of the grace period");
+    s->cut = true;
     stop_all(s);
 }
 
 static void begin_drain(struct server *s, int signal)
 {
     if (s->stopping) { /* asked twice: at once */
+        s->cut = true;
         stop_all(s);
         return;
     }
@@ -155,14 +158,21 @@ static void begin_drain(struct server *s, int signal)
 static void reload(struct server *s)
 {
     struct config fresh;
-    if (config_read(&fresh, s->arguments.config, s->arguments.overrides, s->arguments.n_overrides,
-                    stderr)) {
+    char *mistakes = NULL;
+    size_t n = 0;
+    FILE *text = open_memstream(&mistakes, &n);
+    BUG_ON(!text); /* no memory */
+    bool good = config_read(&fresh, s->arguments.config, s->arguments.overrides,
+                            s->arguments.n_overrides, text);
+    fclose(text);
+    if (good) {
         apply_logging(&fresh);
         s->config.node_shutdown_grace = fresh.node_shutdown_grace;
         log_info("reloaded", LOG_C("logger.level", fresh.logger_level));
     } else {
-        log_error("options not reloaded: they hold mistakes");
+        log_error("options not reloaded: they hold mistakes", LOG_C("mistakes", mistakes));
     }
+    free(mistakes);
     config_deinit(&fresh);
 }
 
@@ -299,6 +309,7 @@ static struct err *write_port(const struct server *s, int port)
 {
     char path[4096], text[16];
     snprintf(path, sizeof path, "%s/http.port", s->config.path_data);
+    mkdir(s->config.path_data, 0700); /* a store in memory has not made it */
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     int n = snprintf(text, sizeof text, "%d\n", port);
     bool ok = fd >= 0 && write(fd, text, (size_t)n) == n;
@@ -373,6 +384,10 @@ static void close_all(struct server *s)
 {
     pool_free(s->pool);
     models_free(s->models);
+    if (s->cut) { /* the calls hold on to the parts below, and no loop runs that could end them */
+        store_close(s->store);
+        return;
+    }
     for (int i = 0; i < s->n_loops; i++)
         http_server_free(s->workers[i].server);
     inference_free(s->inference);
