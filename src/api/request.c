@@ -288,7 +288,7 @@ static bool content_type_ok(struct request *r, int accept_version)
     struct err *e = NULL;
     if (version && version != 8 && version != 9)
         e = version_err("Content-Type", version, header);
-    else if (version != accept_version && accept_version)
+    else if (version != accept_version)
         e = err_new(ERR_MEDIA_TYPE,
                     "A compatible version is required on both Content-Type and Accept headers if "
                     "either one has requested a compatible version and the compatible versions "
