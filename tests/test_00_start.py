@@ -231,7 +231,7 @@ def test_hangup_reads_the_log_level_again(spawn, tmp_path):
     inferd.wait_until(lambda: any(l["message"] == "request" for l in server.log_lines()), 5)
     config.write_text("logger.level: loud\n")
     server.signal(signal.SIGHUP)
-    inferd.wait_until(lambda: "mistake" in server.log(), 5)
+    inferd.wait_until(lambda: any("c.yml:1: " in l.get("mistakes", "") for l in server.log_lines()), 5)
     assert server.alive() and server.get("/").status == 200
 
 

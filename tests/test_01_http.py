@@ -409,11 +409,15 @@ def test_connections_beyond_the_limit_are_closed_at_once(strict):
 
 # ---- methods and media types ----
 
+def methods(answer):
+    return {m.strip() for m in answer.header("allow").split(",")}
+
+
 def test_405_with_allow(raw):
     raw.request("POST", "/_license", ["Content-Length: 0"])
     answer = raw.answer()
     assert answer.status == 405
-    assert "GET" in answer.header("allow").split(",")
+    assert "GET" in methods(answer)
     body = json.loads(answer.text())
     assert body["status"] == 405
     assert body["error"].startswith(
@@ -421,7 +425,7 @@ def test_405_with_allow(raw):
     raw.request("PATCH", "/_inference/a", ["Content-Length: 0"])
     answer = raw.answer()
     assert answer.status == 405
-    assert {"GET", "PUT", "POST", "DELETE"} <= set(answer.header("allow").split(","))
+    assert {"GET", "PUT", "POST", "DELETE"} <= methods(answer)
 
 
 def test_head_has_the_headers_of_get_and_no_body(raw):
@@ -439,7 +443,7 @@ def test_options_tells_the_methods(raw):
     raw.request("OPTIONS", "/_inference/a")
     answer = raw.answer()
     assert answer.status == 200
-    assert {"GET", "PUT", "POST", "DELETE"} <= set(answer.header("allow").split(","))
+    assert {"GET", "PUT", "POST", "DELETE"} <= methods(answer)
     assert answer.body == b""
 
 

@@ -187,7 +187,7 @@ def test_a_whole_answer_to_a_stream_request(server, upstream, complete):
     upstream.script(*[Reply(200, {"choices": [{"index": 0, "message": {"content": "whole"}}]})] * 3)
     events = server.stream(complete, {"input": "x"}).all()
     upstream.queue.clear()
-    assert events and events[-1][0] == "error" or events[-1][1] == "[DONE]"
+    assert events and (events[-1][0] == "error" or events[-1][1] == "[DONE]")
 
 
 # ---- errors ----
