@@ -133,6 +133,7 @@ static struct client_call *call_new(struct client *c)
 static void call_free(struct client_call *call)
 {
     curl_easy_cleanup(call->easy);
+    curl_url_cleanup(call->parsed);
     buf_deinit(&call->url);
     buf_deinit(&call->lines);
     buf_deinit(&call->head);
@@ -281,10 +282,10 @@ struct client_call *client_send(struct client *c, const struct http_out *out,
     struct client_call *call = call_new(c);
     call_begin(call, out, limits, events, ctx);
     call->route = route_get(c, out->url);
-    const char *wrong = call->route ? request_set(call) : "The URL is not valid";
+    enum client_failure failure = CLIENT_UNKNOWN_HOST;
+    const char *wrong = call->route ? request_set(call, &failure) : "The URL is not valid";
     if (wrong) {
-        call_end(call, call->route ? CLIENT_BROKEN : CLIENT_UNKNOWN_HOST,
-                 err_new(ERR_IO, "%s", wrong));
+        call_end(call, failure, err_new(ERR_IO, "%s", wrong));
         return call;
     }
     if (has_slot(c, call->route) && list_empty(&call->route->waiting))

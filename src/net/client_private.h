@@ -72,6 +72,7 @@ struct client_call {
 
     /* The request, as curl borrows it. */
     struct buf url;   /* with its NUL; what the handle was last set to */
+    CURLU *parsed;    /* the same */
     struct buf lines; /* NUL-terminated header lines */
     struct curl_slist nodes[HTTP_MAX_HEADERS + 4];
     char detail[CURL_ERROR_SIZE]; /* curl's own words */
@@ -142,7 +143,7 @@ void driver_prepare(struct client *, CURL *);
 /* --- client_request.c --- */
 CURL *request_handle_new(struct client *, struct client_call *);
 /* The call's http_out into its handle. NULL: fine; else why it cannot be sent (static). */
-const char *request_set(struct client_call *);
+const char *request_set(struct client_call *, enum client_failure *failure_out);
 /* "scheme://host:port" of a URL in lower case, without credentials; false: no such URL. */
 bool request_route_key(struct str url, char *out, size_t cap, size_t *n_out);
 
