@@ -281,13 +281,12 @@ static struct err *message_end(struct stream *s, const struct json *delta)
 
 static struct err *chat_event(struct stream *s, const struct event *ev, struct sink *sink)
 {
-    struct str type = {0}, text;
-    if (str_eq(str_trim(ev->data), STR("[DONE]"))) {
-        s->finished = true;
+    struct str type = {0}, text, data = str_trim(ev->data);
+    s->finished = str_eq(data, STR("[DONE]"));
+    if (s->finished || data.n == 0) /* an event without data says nothing */
         return NULL;
-    }
     const struct json *root;
-    struct err *bad = json_parse(s->scratch, ev->data, &root);
+    struct err *bad = json_parse(s->scratch, data, &root);
     if (bad) {
         err_free(bad);
         return stream_error(s, (struct str){0});

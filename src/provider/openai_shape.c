@@ -308,12 +308,12 @@ static struct err *event_error(struct stream *s, const struct json *error)
 
 struct err *openai_chat_event(struct stream *s, const struct event *ev, struct sink *sink)
 {
-    if (str_eq_nocase(str_trim(ev->data), STR("[DONE]"))) {
-        s->finished = true;
+    struct str data = str_trim(ev->data);
+    s->finished = str_eq_nocase(data, STR("[DONE]"));
+    if (s->finished || data.n == 0) /* an event without data says nothing */
         return NULL;
-    }
     const struct json *root;
-    struct err *bad = json_parse(s->scratch, ev->data, &root);
+    struct err *bad = json_parse(s->scratch, data, &root);
     if (bad) {
         err_free(bad);
         return event_error(s, NULL);
