@@ -34,12 +34,21 @@ def call(method, path, body=None):
         return json.loads(answer.read())
 
 
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+        return True
+    except ProcessLookupError:
+        return False
+
+
 def wait_for_server():
     for _ in range(300):
         try:
             return call("GET", "/_health")
         except (urllib.error.URLError, ConnectionError):
-            os.kill(int(os.environ["DEMO_PID"]), 0)  # it has ended: says so
+            if not alive(int(os.environ["DEMO_PID"])):
+                sys.exit("the server has ended; its last lines say why")
             time.sleep(0.1)
     raise SystemExit("the server did not start")
 
