@@ -77,7 +77,13 @@ def nodes():
 
 @step
 def sniffing():
-    with client(sniff_on_start=True) as sniffer:
+    """The client sniffs without its credentials, so they stand in the node's own headers."""
+    from base64 import b64encode
+    from elastic_transport import NodeConfig
+    auth = "Basic " + b64encode(f"elastic:{PASSWORD}".encode()).decode()
+    node = NodeConfig("http", "127.0.0.1", int(URL.rsplit(":", 1)[1]),
+                      headers={"authorization": auth})
+    with es.Elasticsearch([node], sniff_on_start=True) as sniffer:
         assert sniffer.info()["tagline"]
         assert [n.base_url for n in sniffer.transport.node_pool.all()] == [URL]
 

@@ -235,8 +235,19 @@ def test_a_full_queue_is_429(alone):
     server = alone(**{"inference.local.queue_capacity": "4"})
     assert server.put(PATH + "?timeout=50s", {"service": "elasticsearch",
                                               "service_settings": SETTINGS}).status == 200
-    answer = server.post(PATH, {"input": ["text"] * 500})
-    assert (answer.status, answer.type) == (429, "es_rejected_execution_exception"), answer
+    big = []
+    thread = threading.Thread(target=lambda: big.append(
+        server.post(PATH, {"input": [EXAMPLES["paragraph"]["text"]] * 60})))
+    thread.start()
+    answers = []
+    while thread.is_alive() and not any(a.status == 429 for a in answers):
+        answers.append(server.post(PATH, {"input": "small"}))
+    thread.join(30 * FACTOR)
+    assert big[0].status == 200, "a call larger than the queue is let into an empty one"
+    full = [a for a in answers if a.status == 429]
+    assert full, "nothing was refused while the queue was over its limit"
+    assert full[0].type == "es_rejected_execution_exception"
+    assert full[0].reason == "inference process queue is full. Unable to execute command"
     assert len(embed(server, "x")) == 1
 
 
@@ -343,7 +354,7 @@ def forget_config_member(folder):
 DAMAGES = {
     "no weights": lambda f: (f / "model.safetensors").unlink(),
     "no config": lambda f: (f / "config.json").unlink(),
-    "no tokenizer": lambda f: (f / "tokenizer.json").unlink(),
+    "no tokenizer": lambda f: [(f / n).unlink() for n in ("tokenizer.json", "vocab.txt")],
     "empty weights": write("model.safetensors", b""),
     "cut weights": cut("model.safetensors", 1000000),
     "header only": cut("model.safetensors", 100),
