@@ -63,6 +63,8 @@ static bool private_v6(const unsigned char *b)
         return true;
     if (b[0] == 0x20 && b[1] == 0x01 && b[2] == 0x0d && b[3] == 0xb8) /* documentation */
         return true;
+    if (b[0] == 0x3f && b[1] == 0xff && b[2] < 0x10) /* documentation, RFC 9637 */
+        return true;
     return (b[0] & 0xe0) != 0x20; /* only 2000::/3 is global unicast */
 }
 

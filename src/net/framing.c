@@ -24,6 +24,8 @@ void framing_deinit(struct framing *f)
 
 void framing_feed(struct framing *f, struct str bytes)
 {
+    if (f->broken || f->ended)
+        return;
     if (f->at) {
         buf_consume(&f->in, f->at);
         f->at = 0;
@@ -38,60 +40,59 @@ void framing_end(struct framing *f)
 
 static struct str rest(const struct framing *f)
 {
-    return str_n(f->in.p + f->at, f->in.n - f->at);
+    return f->in.n == f->at ? STR("") : str_n(f->in.p + f->at, f->in.n - f->at);
 }
 
-static bool too_large(const struct framing *f, struct err **err_out)
+static struct err *too_large(const struct framing *f)
 {
-    if (!f->data.full && !f->name.full)
-        return false;
-    *err_out =
-        err_new(ERR_TOO_LARGE, "an event of the stream is larger than [%zu] bytes", f->limit);
-    return true;
+    return err_new(ERR_TOO_LARGE, "An event of the stream is larger than [%zu] bytes", f->limit);
 }
 
 /* --- lines --- */
 
-/* Index of the first CR or LF at or after `from`; SIZE_MAX: none. */
+/* Index of the first CR or LF at or after `from`; SIZE_MAX: none. In steps, so that a flood of
+ * short lines that end in one of the two is not searched to its end for the other, line by line. */
 static size_t find_line_end(struct str s, size_t from)
 {
-    const char *lf = from < s.n ? memchr(s.p + from, '\n', s.n - from) : NULL;
-    size_t end = lf ? (size_t)(lf - s.p) : s.n;
-    const char *cr = from < end ? memchr(s.p + from, '\r', end - from) : NULL;
-    if (cr)
-        return (size_t)(cr - s.p);
-    return lf ? end : SIZE_MAX;
+    for (size_t step; from < s.n; from += step) {
+        step = s.n - from < 256 ? s.n - from : 256;
+        const char *p = s.p + from;
+        const char *lf = memchr(p, '\n', step);
+        const char *cr = memchr(p, '\r', lf ? (size_t)(lf - p) : step);
+        if (cr || lf)
+            return (size_t)((cr ? cr : lf) - s.p);
+    }
+    return SIZE_MAX;
+}
+
+static void skip_second_half_of_crlf(struct framing *f)
+{
+    struct str s = rest(f);
+    if (!f->after_cr || s.n == 0)
+        return;
+    f->after_cr = false;
+    if (s.p[0] == '\n')
+        f->at++;
 }
 
 /* One line off the front, without its end; an unterminated one only after the end of the stream. */
 static bool take_line(struct framing *f, struct str *line, struct err **err_out)
 {
+    skip_second_half_of_crlf(f);
     struct str s = rest(f);
-    if (f->after_cr && s.n) { /* the second half of a CRLF */
-        f->after_cr = false;
-        if (s.p[0] == '\n') {
-            f->at++;
-            s = rest(f);
-        }
-    }
     size_t end = find_line_end(s, f->scanned);
-    if (end == SIZE_MAX) {
-        if (s.n > f->limit) {
-            *err_out =
-                err_new(ERR_TOO_LARGE, "a line of the stream is larger than [%zu] bytes", f->limit);
-            return false;
-        }
-        f->scanned = s.n;
-        if (!f->ended || s.n == 0)
-            return false;
-        *line = s;
-        f->at = f->in.n;
-        f->scanned = 0;
-        return true;
+    bool whole = end != SIZE_MAX;
+    *line = whole ? str_sub(s, 0, end) : s;
+    if (line->n > f->limit) {
+        *err_out = too_large(f);
+        return false;
     }
-    *line = str_sub(s, 0, end);
-    f->after_cr = s.p[end] == '\r';
-    f->at += end + 1;
+    if (!whole && (!f->ended || s.n == 0)) {
+        f->scanned = s.n;
+        return false;
+    }
+    f->after_cr = whole && s.p[end] == '\r';
+    f->at += whole ? end + 1 : s.n;
     f->scanned = 0;
     return true;
 }
@@ -107,23 +108,28 @@ static void sse_begin(struct framing *f)
 
 static void sse_field(struct framing *f, struct str line)
 {
-    if (f->at_start && str_starts(line, STR("\xEF\xBB\xBF")))
-        line = str_sub(line, 3, line.n);
-    f->at_start = false;
     size_t colon = str_find_char(line, ':');
     struct str name = str_sub(line, 0, colon == SIZE_MAX ? line.n : colon);
-    struct str value = colon == SIZE_MAX ? (struct str){0} : str_sub(line, colon + 1, line.n);
+    struct str value = colon == SIZE_MAX ? STR("") : str_sub(line, colon + 1, line.n);
     if (value.n && value.p[0] == ' ')
         value = str_sub(value, 1, value.n);
-    if (str_eq_nocase(name, STR("data"))) {
+    if (str_eq(name, STR("data"))) {
         if (f->has_data)
             buf_char(&f->data, '\n');
         buf_put(&f->data, value);
         f->has_data = true;
-    } else if (str_eq_nocase(name, STR("event"))) {
+    } else if (str_eq(name, STR("event"))) {
         buf_clear(&f->name);
         buf_put(&f->name, value);
-    }
+    } /* id, retry and comments (an empty name) are of no use here */
+}
+
+/* The first line may begin with a byte order mark. */
+static struct str sse_start(struct framing *f, struct str line)
+{
+    bool marked = f->at_start && str_starts(line, STR("\xEF\xBB\xBF"));
+    f->at_start = false;
+    return marked ? str_sub(line, 3, line.n) : line;
 }
 
 static bool sse_next(struct framing *f, struct event *out, struct err **err_out)
@@ -133,20 +139,21 @@ static bool sse_next(struct framing *f, struct event *out, struct err **err_out)
         sse_begin(f);
     f->handed_out = false;
     while (take_line(f, &line, err_out)) {
-        if (line.n == 0) { /* the end of an event; one without data says nothing */
-            if (f->data.n == 0) {
-                sse_begin(f);
-                continue;
-            }
+        line = sse_start(f, line);
+        if (line.n) {
+            sse_field(f, line);
+        } else if (f->has_data) { /* a blank line ends an event */
             *out = (struct event){.name = f->name.n ? buf_str(&f->name) : STR("message"),
-                                  .data = buf_str(&f->data)};
+                                  .data = f->data.n ? buf_str(&f->data) : STR("")};
             f->handed_out = true;
             return true;
+        } else { /* one without data says nothing */
+            sse_begin(f);
         }
-        if (line.p[0] != ':')
-            sse_field(f, line);
-        if (too_large(f, err_out))
+        if (f->data.full || f->name.full) {
+            *err_out = too_large(f);
             return false;
+        }
     }
     return false; /* an event that was not finished by a blank line is dropped */
 }
@@ -166,8 +173,9 @@ static bool ndjson_next(struct framing *f, struct event *out, struct err **err_o
     return false;
 }
 
-/* --- AWS event stream: total length, headers length, CRC of both, headers, payload, CRC of all ---
- */
+/* --- AWS event stream ---
+ *
+ * Total length, headers length, CRC of both, headers, payload, CRC of all; big-endian. */
 
 #define AWS_PRELUDE  12
 #define AWS_OVERHEAD 16
@@ -202,11 +210,23 @@ static size_t aws_value_size(int type, struct str s, struct str *text)
     return 2 + n;
 }
 
+/* What an event is called and says comes from its headers; `error` messages have no payload. */
+static void aws_header(struct str name, struct str text, struct event *out)
+{
+    if (str_eq(name, STR(":event-type")) || str_eq(name, STR(":exception-type")) ||
+        str_eq(name, STR(":error-code")))
+        out->name = text;
+    else if (str_eq(name, STR(":message-type")))
+        out->exception = !str_eq(text, STR("event"));
+    else if (str_eq(name, STR(":error-message")) && out->data.n == 0)
+        out->data = text;
+}
+
 static bool aws_headers(struct str s, struct event *out)
 {
     while (s.n) {
         size_t name_n = (unsigned char)s.p[0];
-        if (s.n < 2 + name_n)
+        if (name_n == 0 || s.n < 2 + name_n)
             return false;
         struct str name = str_sub(s, 1, name_n), text;
         int type = (unsigned char)s.p[1 + name_n];
@@ -215,40 +235,45 @@ static bool aws_headers(struct str s, struct event *out)
         if (n > s.n)
             return false;
         s = str_sub(s, n, s.n);
-        if (str_eq(name, STR(":event-type")) || str_eq(name, STR(":exception-type")) ||
-            str_eq(name, STR(":error-code")))
-            out->name = text;
-        else if (str_eq(name, STR(":message-type")))
-            out->exception = !str_eq(text, STR("event"));
+        aws_header(name, text, out);
     }
     return true;
 }
 
 static struct err *aws_garbage(const char *what)
 {
-    return err_new(ERR_PARSE, "the event stream is damaged: %s", what);
+    return err_new(ERR_IO, "The event stream is damaged: %s", what);
+}
+
+/* NULL: not yet, or *size_out is the size of a whole message at the front of `s`. */
+static struct err *aws_message(const struct framing *f, struct str s, size_t *size_out)
+{
+    *size_out = 0;
+    if (s.n < AWS_PRELUDE)
+        return f->ended && s.n ? aws_garbage("it ends within a message") : NULL;
+    uint32_t total = be32(s.p), headers = be32(s.p + 4);
+    if (crc(s.p, 8) != be32(s.p + 8))
+        return aws_garbage("wrong checksum of a prelude");
+    if (total < AWS_OVERHEAD || headers > total - AWS_OVERHEAD)
+        return aws_garbage("a length out of range");
+    if (total > f->limit)
+        return too_large(f);
+    if (s.n < total)
+        return f->ended ? aws_garbage("it ends within a message") : NULL;
+    if (crc(s.p, total - 4) != be32(s.p + total - 4))
+        return aws_garbage("wrong checksum of a message");
+    *size_out = total;
+    return NULL;
 }
 
 static bool aws_next(struct framing *f, struct event *out, struct err **err_out)
 {
     struct str s = rest(f);
-    if (s.n < AWS_PRELUDE)
+    size_t total;
+    *err_out = aws_message(f, s, &total);
+    if (total == 0)
         return false;
-    uint32_t total = be32(s.p), headers = be32(s.p + 4);
-    if (crc(s.p, 8) != be32(s.p + 8)) {
-        *err_out = aws_garbage("wrong checksum of a prelude");
-        return false;
-    }
-    if (total < AWS_OVERHEAD || headers > total - AWS_OVERHEAD || total > f->limit) {
-        *err_out = aws_garbage("a length out of range");
-        return false;
-    }
-    if (s.n < total)
-        return false;
-    if (crc(s.p, total - 4) != be32(s.p + total - 4)) {
-        *err_out = aws_garbage("wrong checksum of a message");
-        return false;
-    }
+    uint32_t headers = be32(s.p + 4);
     *out =
         (struct event){.data = str_sub(s, AWS_PRELUDE + headers, total - AWS_OVERHEAD - headers)};
     if (!aws_headers(str_sub(s, AWS_PRELUDE, headers), out)) {

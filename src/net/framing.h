@@ -9,8 +9,14 @@
  *     framing_deinit(&f);
  *
  * SSE: WHATWG HTML 9.2.6 (LF, CR or CRLF; comments; multi-line data; BOM; default name "message").
+ * An event that the stream leaves without its blank line is dropped, as the standard says.
  * NDJSON: one event per non-empty line, an unterminated last line counts at the end.
- * A single event above the limit is an error. Thread: the holder's. */
+ * AWS (application/vnd.amazon.eventstream): both checksums are verified; an event's name is
+ * :event-type, :exception-type or :error-code, its data the payload (or :error-message).
+ *
+ * A single event above the limit is ERR_TOO_LARGE, damage is ERR_IO. Take all events after each
+ * feed: what is not taken yet is kept, and only the unfinished event is bounded by the limit.
+ * Thread: the holder's. */
 #ifndef INFERD_FRAMING_H
 #define INFERD_FRAMING_H
 
