@@ -3,5 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 git ls-files 'src/*.c' | grep -v -e _fuzz.c -e _test.c |
-    xargs -P "$(nproc)" -n 6 clang-tidy -p "$1" --quiet 2>/dev/null | tee "$1/tidy.log"
+    xargs -P "$(nproc)" -n 8 clang-tidy -p "$1" --quiet 2>/dev/null | tee "$1/tidy.log"
 ! grep -qE '(warning|error):' "$1/tidy.log"

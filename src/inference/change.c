@@ -110,8 +110,8 @@ static void op_answer(struct op *op, struct err *e, struct endpoint *ep)
     busy_end(op);
     op->answered = true;
     if (!e && !op->change.dry_run)
-        log_info("endpoint changed", LOG_S("inference_id", op->change.id),
-                 LOG_C("change", op->doing));
+        log_info("endpoint changed", LOG_C("change", op->doing),
+                 LOG_S("inference_id", op->change.id));
     op->change.done(op->change.ctx, e, ep);
     op_release(op);
 }

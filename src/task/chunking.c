@@ -109,10 +109,11 @@ static void read_word(struct err_list *list, const struct json *object, struct c
     }
     if (!problem_int(list, "overlap", v, &i))
         return;
+    int most = out->max_chunk_size / 2;
     if (i < 1)
         problem_positive(list, scope, "overlap", i, "integer");
-    else if (out->max_chunk_size > 0 && i > out->max_chunk_size / 2)
-        problem_above(list, scope, "overlap", (double)i, out->max_chunk_size / 2);
+    else if (out->max_chunk_size > 0 && i > most)
+        problem_above(list, scope, "overlap", (double)i, most);
     out->overlap = (int)i;
 }
 
