@@ -23,6 +23,11 @@
 #define MAX_EVENT_BYTES (4u << 20)
 /* An error answer to a stream request is read this far. */
 #define MAX_ERROR_BYTES (1u << 20)
+/* What reading an answer may take, in multiples of the largest answer: a flood of empty brackets
+ * would otherwise grow thirtyfold in memory. Sparse embeddings, the densest of honest answers, take
+ * ten times their size. */
+#define TREE_FACTOR 12
+#define TREE_BYTES  (64u << 10)
 /* How long a finished stream may take to end its body, so that its connection can be kept. */
 #define STREAM_END_MS 1000
 /* ES's truncator: characters per token. */
@@ -35,7 +40,8 @@ struct upstream {
     const struct provider_task *task;
     struct client *client;
     struct client_call *sent; /* NULL: nothing under way */
-    struct arena *arena;      /* of this attempt: request out, answer in */
+    struct arena *arena;      /* of this attempt: the request */
+    struct arena *answer;     /* of this attempt: what is read from a whole answer */
     struct http_out out;
     int attempt;
     int64_t delay_bound_ms;
@@ -75,6 +81,7 @@ static void upstream_free(struct upstream *up)
     if (up->task->framing != FRAMING_NONE)
         buf_deinit(&up->error_body);
     err_free(up->broken);
+    arena_free(up->answer);
     arena_free(up->arena);
     up->call->on_cancel = NULL;
     up->call->on_drain = NULL;
@@ -213,10 +220,10 @@ static void answer_done(struct upstream *up, const struct http_in *in)
         return;
     }
     struct sink *sink = up->call->sink;
-    /* The result borrows from the attempt's arena and the client's body: it is used up before the
+    /* The result borrows from the answer's arena and the client's body: it is used up before the
      * arena goes. */
-    struct arena *keep = up->arena;
-    up->arena = NULL;
+    struct arena *keep = up->answer;
+    up->answer = NULL;
     upstream_free(up);
     sink->done(sink, &result);
     arena_free(keep);
@@ -381,8 +388,9 @@ static void client_done(void *ctx, enum client_failure failure, struct err *e,
         stream_done(up);
         return;
     }
+    up->answer = arena_new(up->inf->options.max_response_bytes * TREE_FACTOR + TREE_BYTES);
     struct http_in answer = *in;
-    answer.arena = up->arena;
+    answer.arena = up->answer;
     answer_done(up, &answer);
 }
 
@@ -403,6 +411,8 @@ static struct str base_url(const struct inference *inf, struct str service)
 static void upstream_send(struct upstream *up)
 {
     struct call *call = up->call;
+    arena_free(up->answer);
+    up->answer = NULL;
     if (up->arena)
         arena_reset(up->arena);
     else

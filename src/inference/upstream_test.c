@@ -216,6 +216,23 @@ static void too_long_an_answer(void **state)
     assert_int_equal(rig->requests, 1);
 }
 
+/* 20,000 empty brackets: a tree of thirty times their size. */
+static void a_bomb_of_brackets(void **state)
+{
+    static const struct step bomb = {.answer =
+                                         "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"a\":[",
+                                     .again = "[],[],[],[],[],[],[],[],[],[],",
+                                     .times = 2000,
+                                     .end = "[]]}"};
+    const struct step steps[] = {bomb, bomb, bomb};
+    rig->options.max_response_bytes = 61000;
+    rig_run(rig, embedder(""), N(steps));
+    expect_ended(rig, 0, 1);
+    assert_int_equal(rig->failed->status, 500);
+    assert_non_null(rig->failed->cause);
+    assert_null(strstr(rig->failed->reason, "[data]")); /* it was not even read */
+}
+
 static void redirects_are_refused(void **state)
 {
     static const struct step steps[] = {
@@ -427,6 +444,7 @@ int main(void)
         TEST(malformed_to_the_end),
         TEST(empty_body),
         TEST(too_long_an_answer),
+        TEST(a_bomb_of_brackets),
         TEST(redirects_are_refused),
         TEST(reset_is_retried),
         TEST(nobody_listens),
