@@ -294,7 +294,7 @@ static struct err *stream_events(struct upstream *up)
         if (failed)
             return failed;
     }
-    return e;
+    return e ? upstream_wrap(up, e) : NULL;
 }
 
 static void stream_late(struct loop_timer *timer)
