@@ -15,6 +15,7 @@ struct inference *inference_new(const struct inference_options *options,
     inf->parts = *parts;
     inf->table = table_new(parts->n_loops);
     inf->limiter = limiter_new();
+    inf->exchanges = exchanges_new();
     pthread_mutex_init(&inf->busy_lock, NULL);
     inf->busy = map_new();
     inf->clients = mem_array(parts->n_loops, sizeof *inf->clients);
@@ -30,6 +31,7 @@ void inference_free(struct inference *inf)
     for (size_t i = 0; i < inf->parts.n_loops; i++)
         client_free(inf->clients[i]);
     free(inf->clients);
+    exchanges_free(inf->exchanges);
     table_free(inf->table);
     limiter_free(inf->limiter);
     map_free(inf->busy);

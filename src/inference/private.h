@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "inference.h"
+#include "exchange.h"
 #include "limiter.h"
 #include "map.h"
 #include "provider.h"
@@ -16,12 +17,17 @@ struct inference {
     struct client **clients; /* one per loop */
     struct table *table;
     struct limiter *limiter;
+    struct exchanges *exchanges;
     pthread_mutex_t busy_lock;
     struct map *busy; /* ids under change -> their op */
 };
 
 /* upstream.c: a call on an outside service. Takes it; ends it via call->sink. */
 void upstream_submit(struct inference *, struct call *);
+
+/* The service's base_url and what may be reached, for every request made in its name. */
+void upstream_address(const struct inference *, const struct endpoint *, struct http_out *,
+                      struct client_limits *);
 
 /* endpoint -> its rate limit group; called before an endpoint is used or published. */
 void inference_attach_group(struct inference *, struct endpoint *);

@@ -39,9 +39,10 @@ struct upstream {
     const struct provider *provider;
     const struct provider_task *task;
     struct client *client;
-    struct client_call *sent; /* NULL: nothing under way */
-    struct arena *arena;      /* of this attempt: the request */
-    struct arena *answer;     /* of this attempt: what is read from a whole answer */
+    struct client_call *sent;  /* NULL: nothing under way */
+    struct token_wait *asking; /* NULL: no token is being waited for */
+    struct arena *arena;       /* of this attempt: the request */
+    struct arena *answer;      /* of this attempt: what is read from a whole answer */
     struct http_out out;
     int attempt;
     int64_t delay_bound_ms;
@@ -74,6 +75,8 @@ static void upstream_free(struct upstream *up)
         client_cancel(up->sent);
         metric_add(METRIC_UPSTREAM_IN_FLIGHT, -1);
     }
+    if (up->asking)
+        exchange_leave(up->asking);
     if (up->streaming) {
         framing_deinit(&up->framing);
         arena_free(up->scratch);
@@ -408,6 +411,51 @@ static struct str base_url(const struct inference *inf, struct str service)
     return (struct str){0};
 }
 
+void upstream_address(const struct inference *inf, const struct endpoint *ep, struct http_out *out,
+                      struct client_limits *limits)
+{
+    struct str base = base_url(inf, str_c(ep->provider->name));
+    if (base.n)
+        out->url = url_rebase(out->arena, out->url, base);
+    limits->allow_private = base.n || inf->options.allow_private;
+}
+
+/* The request is built; `token` NULL: its scheme needs none. */
+static void upstream_sign_and_send(struct upstream *up, const struct auth *auth,
+                                   const struct token *token)
+{
+    struct call *call = up->call;
+    const struct inference_options *o = &up->inf->options;
+    struct client_limits limits = {.max_response_bytes = o->max_response_bytes};
+    upstream_address(up->inf, call->endpoint, &up->out, &limits);
+    struct err *e =
+        auth ? auth->sign(call->endpoint, token, clock_wall_ms() / 1000, &up->out) : NULL;
+    if (e) {
+        upstream_fail(up, e);
+        return;
+    }
+    if (call->input.stream) {
+        limits.stall_timeout_ms = o->stream_stall_ms;
+        buf_clear(&up->error_body);
+    }
+    metric_add(METRIC_UPSTREAM_REQUESTS, 1);
+    metric_add(METRIC_UPSTREAM_IN_FLIGHT, 1);
+    up->sent = client_send(up->client, &up->out, &limits,
+                           call->input.stream ? &stream_events_table : &whole_events, up);
+}
+
+static void upstream_authorized(void *ctx, struct err *e, const struct token *token)
+{
+    struct upstream *up = ctx;
+    up->asking = NULL;
+    if (!e)
+        upstream_sign_and_send(up, up->provider->auth(up->call->endpoint), token);
+    else if (e->kind == ERR_IO)
+        upstream_retry(up, upstream_wrap(up, e), 0);
+    else
+        upstream_fail(up, e);
+}
+
 static void upstream_send(struct upstream *up)
 {
     struct call *call = up->call;
@@ -425,20 +473,18 @@ static void upstream_send(struct upstream *up)
         upstream_fail(up, e);
         return;
     }
-    const struct inference_options *o = &up->inf->options;
-    struct str base = base_url(up->inf, str_c(up->provider->name));
-    if (base.n)
-        up->out.url = url_rebase(up->arena, up->out.url, base);
-    struct client_limits limits = {.max_response_bytes = o->max_response_bytes,
-                                   .allow_private = base.n || o->allow_private};
-    if (call->input.stream) {
-        limits.stall_timeout_ms = o->stream_stall_ms;
-        buf_clear(&up->error_body);
+    const struct auth *auth = up->provider->auth ? up->provider->auth(call->endpoint) : NULL;
+    if (!auth || !auth->ask) {
+        upstream_sign_and_send(up, auth, NULL);
+        return;
     }
-    metric_add(METRIC_UPSTREAM_REQUESTS, 1);
-    metric_add(METRIC_UPSTREAM_IN_FLIGHT, 1);
-    up->sent = client_send(up->client, &up->out, &limits,
-                           call->input.stream ? &stream_events_table : &whole_events, up);
+    struct token token;
+    up->asking =
+        exchange_get(up->inf, call->endpoint, auth, call->loop, upstream_authorized, up, &token);
+    if (up->asking)
+        return;
+    upstream_sign_and_send(up, auth, &token);
+    secret_unref(token.value);
 }
 
 /* --- the beginning --- */
@@ -455,6 +501,10 @@ static void wait_turn(struct upstream *up)
 {
     struct limit_group *group = up->call->endpoint->group;
     struct call *call = up->call;
+    if (!group) { /* a service without a rate limit */
+        upstream_send(up);
+        return;
+    }
     int64_t at_ns;
     enum limit_answer answer =
         limiter_reserve(group, clock_mono_ns(), call->deadline_ms * INT64_C(1000000),

@@ -50,7 +50,7 @@ struct provider_task {
     struct err *(*on_event)(struct stream *, const struct event *, struct sink *);
 };
 
-struct auth; /* token exchanges and signatures: next step (Bedrock, Google, IBM, Entra) */
+struct auth; /* auth/auth.h: token exchanges and signatures */
 
 struct provider {
     const char *name;  /* "openai" */
@@ -63,6 +63,8 @@ struct provider {
     bool cuts_input;             /* max_input_tokens is applied before sending (x 3 chars) */
     bool local;                  /* answered by model/, not over HTTP: tasks have no build */
     bool unlisted;               /* not in GET _services */
+    /* How this endpoint's requests are signed; NULL, or NULL for it: build has done all. */
+    const struct auth *(*auth)(const struct endpoint *);
     /* Beyond the rows: checks across settings after parsing, may change values. NULL: none. */
     struct err *(*check)(struct endpoint *);
     /* An answer that is not 2xx. */
