@@ -494,11 +494,14 @@ static void on_eof(struct http_conn *c)
 
 static void watch(struct http_conn *c)
 {
-    bool reads = !c->eof;
-    if (c->state == CONN_BUSY) /* one request at a time, and few bytes of the next */
+    bool reads = !c->eof, leaves = false;
+    if (c->state == CONN_BUSY) { /* one request at a time, and few bytes of the next */
         reads &= c->ex->whole && c->ex->in_n < c->ex->in_cap;
+        leaves = !reads && !c->eof; /* without reading, an end is seen only if asked for */
+    }
     bool writes = c->blocked && c->ex && reply_queued(c->ex);
-    loop_fd_set(&c->watch, (reads ? EPOLLIN : 0U) | (writes ? EPOLLOUT : 0U));
+    loop_fd_set(&c->watch,
+                (reads ? EPOLLIN : 0U) | (leaves ? EPOLLRDHUP : 0U) | (writes ? EPOLLOUT : 0U));
 }
 
 void conn_run(struct http_conn *c)
@@ -528,6 +531,8 @@ static void on_ready(struct loop_fd *w, uint32_t events)
         c->blocked = false;
     if (events & EPOLLIN)
         conn_read(c);
+    else if (events & EPOLLRDHUP)
+        c->eof = true;
     conn_run(c);
 }
 
