@@ -13,6 +13,8 @@
 #include "log.h"
 #include "reply.h"
 
+#define MAX_QUERY_MS (INT64_C(1) << 40) /* some 35 years: may be added to a clock */
+
 static struct request *request_of(struct http_request *http)
 {
     return http->user;
@@ -94,6 +96,8 @@ struct err *request_query_ms(const struct request *r, const char *name, int64_t 
                        "failed to parse setting [%s] with value [%.*s] as a time value: unit is "
                        "missing or unrecognized",
                        name, STR_ARG(v));
+    if (*out > MAX_QUERY_MS)
+        *out = MAX_QUERY_MS;
     return NULL;
 }
 
