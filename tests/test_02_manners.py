@@ -191,7 +191,7 @@ def test_the_version_is_named_when_it_is_wrong(server):
 # ---- ways of looking ----
 
 def test_pretty(server):
-    answer = server.get("/_inference?pretty")
+    answer = server.get("/_inference/completion/_all?pretty")
     assert answer.text == '{\n  "endpoints" : [ ]\n}\n'
     compact = server.get("/").text
     assert "\n" not in compact

@@ -280,6 +280,30 @@ def test_problems_are_collected_and_numbered(server):
     assert answer.reason.count(";") == 3 and answer.reason.endswith(";")
 
 
+@pytest.mark.parametrize("value", [b"1.5", b"-1", b"1e400", b"99999999999999999999", b"true", b"[]",
+                                   b"{}", b'"5"', b"-0", b"0.0", b"9223372036854775808"])
+@pytest.mark.parametrize("member", [b"dimensions", b"max_input_tokens", b"rate_limit"])
+def test_numbers_that_do_not_fit(server, upstream, member, value):
+    if member == b"rate_limit":
+        value = b'{"requests_per_minute": ' + value + b"}"
+    answer = server.put("/_inference/text_embedding/x", b'{"service": "openai", "service_settings": '
+                        b'{"api_key": "k", "model_id": "m", "' + member + b'": ' + value + b"}}")
+    assert answer.status == 400, answer
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize("value", [b"1", b"2147483647", b"9223372036854775807"])
+def test_rate_limits_at_the_edge(server, upstream, value):
+    answer = server.put("/_inference/completion/x", b'{"service": "openai", "service_settings": '
+                        b'{"api_key": "k", "model_id": "m", "rate_limit": {"requests_per_minute": '
+                        + value + b"}}}")
+    assert answer.status == 200, answer
+    assert value in answer.body
+    if value != b"1":
+        for _ in range(3):
+            assert server.post("/_inference/x", {"input": "x"}).status == 200
+
+
 @pytest.mark.parametrize("chunking, kind, reason", [
     ({"max_chunk_size": 100}, ARGUMENT, "Can't generate Chunker without ChunkingStrategy provided"),
     ({"strategy": "foo"}, ARGUMENT, "Invalid chunkingStrategy foo"),

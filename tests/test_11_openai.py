@@ -40,7 +40,7 @@ def error(message, kind="invalid_request_error", code=None, param=None):
 # ---- embeddings ----
 
 def test_embeddings(server, upstream, embed):
-    texts = ["one", "two", "drei", "四", "🙂 \"quoted\" \\ \n\t", ""]
+    texts = ["one", "two", "drei", "四", "🙂 \"quoted\" \\ \n\t", "", "nul \0 inside", "\x7f\u2028"]
     answer = server.post(embed, {"input": texts})
     assert answer.status == 200
     assert list(answer.json) == ["text_embedding"]
@@ -301,6 +301,14 @@ def test_too_long_is_halved_and_sent_again(server, upstream, embed):
         ["12345678", "abcd🙂fg", "x"], ["1234", "abcd", ""], ["12", "ab", ""]]
 
 
+def test_no_character_is_cut_in_two(server, upstream, embed):
+    upstream.script(Reply(413, error("too long")), Reply(413, error("too long")))
+    server.post(embed, {"input": ["🙂🙂🙂", "ä漢🙂x"]})
+    first, second, third = upstream.bodies()
+    assert second["input"] == ["🙂", "ä漢"]
+    assert third["input"] in (["🙂", "ä"], ["", "ä"])
+
+
 def test_inputs_are_cut_to_max_input_tokens(server, upstream):
     server.make("text_embedding", "e", "openai", dict(SETTINGS, max_input_tokens=2))
     server.post("/_inference/e", {"input": ["123456789", "short", "漢字漢字漢字漢字"]})
@@ -341,6 +349,59 @@ def test_connections_are_used_again_and_dead_ones_replaced(server, upstream, emb
         assert server.post(embed, {"input": "x"}).status == 200
 
 
+@pytest.mark.parametrize("body", [b"[" * 100000, b'{"a":' * 100000, b'{"data": [' + b"1," * 100000,
+                                  b'{"data": [{"embedding": [1e999]}]}',
+                                  b'{"data": [{"embedding": [NaN]}]}', b"\x00", b'"' * 3])
+def test_answers_that_would_hurt(server, upstream, embed, body):
+    upstream.script(*[Reply(200, body)] * 3)
+    assert server.post(embed, {"input": "x"}).status == 500
+    assert server.post(embed, {"input": "x"}).status == 200
+
+
+def test_headers_without_end(server, upstream, embed):
+    for raw in (b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 200000, b"HTTP/1.1 200 OK\r\nx: " +
+                b"y" * 2000000, b"HTTP/1.1 100 Continue\r\n\r\n" * 50000):
+        upstream.script(*[Reply(raw=raw)] * 3)
+        answer = server.post(embed, {"input": "x"})
+        upstream.queue.clear()
+        assert answer.status >= 400
+    assert server.post(embed, {"input": "x"}).status == 200
+
+
+@pytest.mark.parametrize("settings, task_settings", [
+    ({"api_key": KEY + "\r\nx-evil: 1"}, {}),
+    ({"organization_id": "o\r\nx-evil: 1"}, {}),
+    ({"organization_id": "o\nx-evil: 1"}, {}),
+    ({}, {"headers": {"x-a": "1\r\nx-evil: 1"}}),
+    ({}, {"headers": {"x-a: 1\r\nx-evil": "1"}}),
+    ({}, {"headers": {"x-evil : 1\nx-b": "1"}}),
+    ({"url": "https://api.openai.com/v1/embeddings HTTP/1.1\r\nx-evil: 1\r\n"}, {}),
+])
+def test_no_header_can_be_smuggled_in(server, upstream, settings, task_settings):
+    answer = server.put("/_inference/text_embedding/evil", {
+        "service": "openai", "service_settings": dict(SETTINGS, **settings),
+        "task_settings": task_settings})
+    assert answer.status in (200, 400, 500)
+    for r in upstream.requests:
+        assert not any(name.startswith("x-evil") for name in r.headers), r.headers
+    upstream.violations.clear()
+
+
+@pytest.mark.parametrize("headers", [
+    {"Content-Length": "0"}, {"content-length": "5"}, {"Transfer-Encoding": "chunked"},
+    {"Host": "other"}, {"Connection": "close"}, {"Expect": "100-continue"}, {"": "x"},
+    {"X-Empty": ""}, {"X-Long": "y" * 20000},
+])
+def test_the_callers_headers_cannot_break_the_framing(server, upstream, headers):
+    answer = server.put("/_inference/text_embedding/e", {
+        "service": "openai", "service_settings": SETTINGS, "task_settings": {"headers": headers}})
+    assert answer.status in (200, 400, 500), answer
+    upstream.violations.clear()  # `Expect` may be sent when it was asked for
+    for r in upstream.requests:
+        assert r.json == {"input": ["how big"], "model": "text-embedding-3-small"}
+        assert "transfer-encoding" not in r.headers
+
+
 # ---- time ----
 
 def test_timeouts_are_408_and_end_the_call(server, upstream, embed):
@@ -360,6 +421,15 @@ def test_a_slow_answer_within_the_timeout(server, upstream, embed):
     upstream.script(Reply(200, {"data": [{"index": 0, "embedding": [1]}]}, delay=0.15,
                           drip=(12, 0.01)))
     assert server.post(embed + "?timeout=10s", {"input": "x"}).status == 200
+
+
+@pytest.mark.parametrize("value, statuses", [
+    ("-1", {200}), ("0", {408}), ("0ms", {408}), ("1nanos", {200, 408}), ("1d", {200}),
+    ("99999999999999999d", {200, 400}), ("9223372036854775807ms", {200, 400}), ("9223372036854ms", {200}), ("-5s", {400, 200}),
+    ("1.5s", {200, 400}), ("", {200, 400}),
+])
+def test_odd_timeouts(server, embed, value, statuses):
+    assert server.post(f"{embed}?timeout={value}", {"input": "x"}).status in statuses
 
 
 @pytest.mark.parametrize("value", ["soon", "5", "5parsecs", "s"])
@@ -706,15 +776,19 @@ def test_many_calls_at_once(server, upstream):
     assert diagnostics["connection_pool_stats"]["leased_connections"] == 0
 
 
-def test_clients_that_leave_cancel_their_calls(server, upstream, embed):
-    upstream.script(Hang())
-    connection = server.connect()
-    body, head = server.head({"input": "x"}, None, True)
-    connection.request("POST", embed, body, head)
-    request = upstream.wait(1)
-    connection.sock.close()
-    connection.close()
-    assert request.gone.wait(5), "the call upstream goes on although its client has left"
+@pytest.mark.parametrize("size", [1, 15000, 17000, 200000])
+def test_clients_that_leave_cancel_their_calls(server, upstream, embed, size):
+    """However large the request was, and at whatever moment its client leaves."""
+    for n in range(1, 7):
+        upstream.script(Hang())
+        connection = server.connect()
+        body, head = server.head({"input": "x" * size}, None, True)
+        connection.request("POST", embed, body, head)
+        request = upstream.wait(n)
+        time.sleep(0.01 * (n % 2))
+        connection.sock.close()
+        connection.close()
+        assert request.gone.wait(5), "the call upstream goes on although its client has left"
     wait_until(lambda: server.get("/").status == 200)
 
 

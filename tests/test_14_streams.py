@@ -83,6 +83,18 @@ def test_a_stream_on_a_kept_connection(server, upstream, complete):
         assert connection.getresponse().read()
 
 
+def test_requests_pipelined_behind_a_stream(server, upstream, complete):
+    from rawhttp import Raw
+    body, head = server.head({"input": "one two"}, None, True)
+    one = (f"POST {complete} HTTP/1.1\r\nHost: x\r\nAuthorization: {head['authorization']}\r\n"
+           f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body
+    with Raw(server) as raw:
+        raw.send((one + b"GET /_health HTTP/1.1\r\nHost: x\r\n\r\n") * 3)
+        for _ in range(3):
+            assert raw.answer().body.endswith(b"data: [DONE]\n\n")
+            assert raw.answer().status == 200
+
+
 def test_a_stream_for_http_1_0_ends_with_the_connection(server, upstream, complete):
     from rawhttp import Raw
     body, head = server.head({"input": "one two"}, None, True)

@@ -572,6 +572,7 @@ class Upstream:
         """Forgets the script, the requests and the violations."""
         with self.lock:
             self.queue, self.requests, self.violations = [], [], []
+            self.choose = None  # choose(request) -> behaviour, when nothing is queued
             self.close_idle_at_once = False
 
     def script(self, *behaviours):
@@ -583,7 +584,9 @@ class Upstream:
         with self.lock:
             self.requests.append(request)
             self.lock.notify_all()
-            return self.queue.pop(0) if self.queue else Default()
+            if self.queue:
+                return self.queue.pop(0)
+            return self.choose(request) if self.choose else Default()
 
     def wait(self, n, seconds=10):
         """Waits for request number n (from 1) and gives it."""
