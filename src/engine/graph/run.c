@@ -38,18 +38,19 @@ static size_t step_rows(const struct step *s, const struct token_batch *b)
 }
 
 /* Blocks of equal size, so that no thread is left with a large last one. */
-static size_t block_rows(size_t rows, size_t n_threads)
+static size_t block_rows(size_t rows, size_t n_threads, size_t tile)
 {
     size_t each = (rows + n_threads - 1) / n_threads;
     size_t blocks = (each + PLAN_BLOCK_ROWS - 1) / PLAN_BLOCK_ROWS;
-    size_t block = ((each + blocks - 1) / blocks + 7) / 8 * 8;
+    size_t block = ((each + blocks - 1) / blocks + tile - 1) / tile * tile;
     return block < PLAN_BLOCK_ROWS ? block : PLAN_BLOCK_ROWS;
 }
 
 /* Each thread takes blocks of rows through all nodes of the step. */
 static void run_blocks(struct run *r, const struct step *s, struct frame *f, atomic_size_t *next)
 {
-    size_t rows = step_rows(s, f->batch), block = block_rows(rows, team_size(r->team));
+    size_t rows = step_rows(s, f->batch),
+           block = block_rows(rows, team_size(r->team), f->kernels->mr);
     for (;;) {
         size_t begin = atomic_fetch_add_explicit(next, block, memory_order_relaxed);
         if (begin >= rows)

@@ -19,6 +19,7 @@ typedef int32_t vi __attribute__((vector_size(32)));
 #define LANES           8
 #define TILE_ROWS       6
 #define TILE_VECTORS    2
+#define EACH_TILE(X)    X(1) X(2) X(3) X(4) X(5) X(6)
 #define vf_fma(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 #define vf_max(a, b)    ((vf)_mm256_max_ps((__m256)(a), (__m256)(b)))
 #define vf_min(a, b)    ((vf)_mm256_min_ps((__m256)(a), (__m256)(b)))

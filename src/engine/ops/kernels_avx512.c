@@ -1,4 +1,4 @@
-/* AVX-512F with FMA: tiles of 8 rows by 48 columns, 24 of 32 registers are accumulators. */
+/* AVX-512F with FMA: tiles of 14 rows by 32 columns, 28 of 32 registers are accumulators. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <math.h>
@@ -17,8 +17,9 @@ typedef float vf __attribute__((vector_size(64)));
 typedef int32_t vi __attribute__((vector_size(64)));
 
 #define LANES           16
-#define TILE_ROWS       8
-#define TILE_VECTORS    3
+#define TILE_ROWS       14
+#define TILE_VECTORS    2
+#define EACH_TILE(X)    X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 #define vf_fma(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #define vf_max(a, b)    ((vf)_mm512_max_ps((__m512)(a), (__m512)(b)))
 #define vf_min(a, b)    ((vf)_mm512_min_ps((__m512)(a), (__m512)(b)))

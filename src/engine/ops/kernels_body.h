@@ -163,108 +163,97 @@ struct tile {
     const float *a;
     size_t lda;
     const float *b; /* [k] rows of PANEL floats */
-    size_t ldb;
     size_t k;
     float *c;
     size_t ldc;
-    const float *ahead; /* weights wanted next; NULL: none */
 };
 
-/* rows and vectors are constants where this is inlined, so the accumulators are registers. */
+/* Weights are fetched this many bytes ahead into the L2: with few rows a core waits for memory, and
+ * its own prefetcher stops at each page. 6 to 64 KiB measure the same, none up to 14 % slower. */
+#define AHEAD 8192
+
+/* rows and vectors are constants where this is inlined, so the accumulators are registers. Rows of
+ * `a` are addressed in threes from one pointer: fourteen pointers would not stay in registers. */
 INLINE void tile_run(const struct tile *t, const int rows, const int vectors, const float *bias)
 {
     vf sum[TILE_ROWS][TILE_VECTORS];
-    const float *a[TILE_ROWS], *b = t->b, *ahead = t->ahead;
-    size_t ldb = t->ldb, k = t->k;
-#pragma GCC unroll 8
+    const char *a[(TILE_ROWS + 2) / 3];
+    const float *b = t->b;
+    size_t lda = t->lda * sizeof(float);
+#pragma GCC unroll 16
     for (int r = 0; r < rows; r++) {
-        a[r] = t->a + (size_t)r * t->lda;
-#pragma GCC unroll 4
+        a[r / 3] = (const char *)t->a + (size_t)(r / 3 * 3) * lda;
         for (int v = 0; v < vectors; v++)
             sum[r][v] = (vf){0};
     }
-    for (size_t i = 0; i < k; i++) {
+    for (size_t i = 0; i < t->k; i++) {
         vf bv[TILE_VECTORS];
-#pragma GCC unroll 4
         for (int v = 0; v < vectors; v++)
             bv[v] = vf_load(b + v * LANES);
-        __builtin_prefetch(ahead + i * LANES);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int r = 0; r < rows; r++) {
-            vf av = vf_set(a[r][i]);
-#pragma GCC unroll 4
+            float x;
+            memcpy(&x, a[r / 3] + (size_t)(r % 3) * lda, sizeof(x));
             for (int v = 0; v < vectors; v++)
-                sum[r][v] = vf_fma(av, bv[v], sum[r][v]);
+                sum[r][v] = vf_fma(vf_set(x), bv[v], sum[r][v]);
         }
-        b += ldb;
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; r += 3)
+            a[r / 3] += sizeof(float);
+        for (int v = 0; v < vectors; v++)
+            __builtin_prefetch((const void *)((uintptr_t)(b + v * LANES) + AHEAD), 0, 2);
+        b += PANEL;
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-        float *c = t->c + (size_t)r * t->ldc;
-#pragma GCC unroll 4
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; r++)
         for (int v = 0; v < vectors; v++) {
-            vf x = sum[r][v];
-            if (bias)
-                x += vf_load(bias + v * LANES);
-            vf_store(c + v * LANES, x);
+            vf x = bias ? sum[r][v] + vf_load(bias + v * LANES) : sum[r][v];
+            vf_store(t->c + (size_t)r * t->ldc + v * LANES, x);
         }
-    }
 }
 
-#define TILE(rows, vectors)                                                                        \
-    static void tile_##rows##x##vectors(const struct tile *t, const float *bias)                   \
+#define TILE(rows)                                                                                 \
+    static void tile_##rows##x1(const struct tile *t, const float *bias)                           \
     {                                                                                              \
-        tile_run(t, rows, vectors, bias);                                                          \
+        tile_run(t, rows, 1, bias);                                                                \
+    }                                                                                              \
+    static void tile_##rows##x2(const struct tile *t, const float *bias)                           \
+    {                                                                                              \
+        tile_run(t, rows, 2, bias);                                                                \
     }
-#define TILES(vectors)                                                                             \
-    TILE(1, vectors) TILE(2, vectors) TILE(3, vectors) TILE(4, vectors) TILE_5(vectors)
-#define TILE_NAMES(vectors)                                                                        \
-    tile_1x##vectors, tile_2x##vectors, tile_3x##vectors, tile_4x##vectors, TILE_5_NAMES(vectors)
+EACH_TILE(TILE)
 
-#if TILE_ROWS == 4
-#define TILE_5(vectors)
-#define TILE_5_NAMES(vectors)
-#elif TILE_ROWS == 6
-#define TILE_5(vectors)       TILE(5, vectors) TILE(6, vectors)
-#define TILE_5_NAMES(vectors) tile_5x##vectors, tile_6x##vectors,
-#else
-#define TILE_5(vectors) TILE(5, vectors) TILE(6, vectors) TILE(7, vectors) TILE(8, vectors)
-#define TILE_5_NAMES(vectors)                                                                      \
-    tile_5x##vectors, tile_6x##vectors, tile_7x##vectors, tile_8x##vectors,
-#endif
-
-TILES(1)
-TILES(2)
-#if TILE_VECTORS == 3
-TILES(3)
-#endif
-
+#define TILE_X1(rows) tile_##rows##x1,
+#define TILE_X2(rows) tile_##rows##x2,
 static void (*const tiles[TILE_VECTORS][TILE_ROWS])(const struct tile *, const float *bias) = {
-    {TILE_NAMES(1)},
-    {TILE_NAMES(2)},
-#if TILE_VECTORS == 3
-    {TILE_NAMES(3)},
-#endif
+    {EACH_TILE(TILE_X1)},
+    {EACH_TILE(TILE_X2)},
 };
+
+/* Rows of the next tile when `left` are left: dealt out evenly, 16 as 8 + 8 and not as 14 + 2,
+ * since a low tile cannot keep the multipliers busy. */
+INLINE size_t tile_rows(size_t left)
+{
+    size_t n = (left + TILE_ROWS - 1) / TILE_ROWS;
+    return (left + n - 1) / n;
+}
 
 /* All rows against one panel, `columns` of which are wanted. */
 static void panel_run(const struct gemm *g, size_t panel, size_t columns)
 {
     const struct packed *b = g->b;
     const float *bias = b->bias ? b->bias + panel * PANEL : NULL;
-    size_t vectors = (columns + LANES - 1) / LANES;
     float edge[TILE_ROWS * PANEL];
+    size_t vectors = (columns + LANES - 1) / LANES;
     bool whole = columns % LANES == 0;
-    struct tile t = {.lda = g->lda, .b = b->panels + panel * b->k * PANEL, .ldb = PANEL, .k = b->k};
-    t.ahead = t.b + b->k * PANEL;
-    for (size_t row = 0; row < g->rows; row += TILE_ROWS) {
-        size_t rows = g->rows - row < TILE_ROWS ? g->rows - row : TILE_ROWS;
+    struct tile t = {.lda = g->lda, .b = b->panels + panel * b->k * PANEL, .k = b->k};
+    for (size_t row = 0, rows; row < g->rows; row += rows) {
         float *c = g->c + row * g->ldc + panel * PANEL;
+        rows = tile_rows(g->rows - row);
         t.a = g->a + row * g->lda;
         t.c = whole ? c : edge;
         t.ldc = whole ? g->ldc : PANEL;
         tiles[vectors - 1][rows - 1](&t, bias);
-        t.ahead += b->k * LANES;
         for (size_t r = 0; r < rows && (g->act != ACT_NONE || !whole); r++)
             activate(g->act, t.c + r * t.ldc, columns, c + r * g->ldc);
     }
@@ -280,13 +269,10 @@ static void gemm(const struct gemm *g)
 
 /* --- attention --- */
 
-#define VALUE_VECTORS 2
-#define VALUE_PANEL   (LANES * VALUE_VECTORS)
-
 static size_t attend_scratch(size_t n, size_t d)
 {
-    size_t keys = round_up(n, PANEL) * d, values = n * round_up(d, VALUE_PANEL);
-    size_t scores = TILE_ROWS * round_up(n, PANEL), out = TILE_ROWS * round_up(d, VALUE_PANEL);
+    size_t keys = round_up(n, PANEL) * d, values = n * round_up(d, PANEL);
+    size_t scores = TILE_ROWS * round_up(n, PANEL), out = TILE_ROWS * round_up(d, PANEL);
     return (keys + values + scores + out) * sizeof(float) + 4 * 64;
 }
 
@@ -301,14 +287,14 @@ static void attend_pack_keys(const struct attend *t, float *keys)
     }
 }
 
-/* v [n, d] into panels [n, VALUE_PANEL], zeros beyond d. */
+/* v [n, d] into panels [n, PANEL], zeros beyond d. */
 static void attend_pack_values(const struct attend *t, float *values)
 {
-    for (size_t from = 0; from < t->d; from += VALUE_PANEL) {
-        size_t width = t->d - from < VALUE_PANEL ? t->d - from : VALUE_PANEL;
-        for (size_t j = 0; j < t->n; j++, values += VALUE_PANEL) {
+    for (size_t from = 0; from < t->d; from += PANEL) {
+        size_t width = t->d - from < PANEL ? t->d - from : PANEL;
+        for (size_t j = 0; j < t->n; j++, values += PANEL) {
             memcpy(values, t->v + j * t->ldv + from, width * sizeof(float));
-            memset(values + width, 0, (VALUE_PANEL - width) * sizeof(float));
+            memset(values + width, 0, (PANEL - width) * sizeof(float));
         }
     }
 }
@@ -331,47 +317,51 @@ INLINE float attend_softmax(float *score, size_t n, float scale)
     return vf_sum(sum);
 }
 
+/* Where the pieces of one attend call lie in its scratch. */
+struct attending {
+    float *keys, *values; /* panels */
+    float *scores;        /* [TILE_ROWS, padded] */
+    float *mixed;         /* [TILE_ROWS, d_padded] */
+    size_t padded, d_padded;
+};
+
+/* `rows` queries from `row` on. */
+static void attend_rows(const struct attend *t, const struct attending *s, size_t row, size_t rows)
+{
+    struct tile to_scores = {.a = t->q + row * t->ldq, .lda = t->ldq, .k = t->d, .ldc = s->padded};
+    for (size_t j = 0; j < t->n; j += PANEL) {
+        to_scores.b = s->keys + j * t->d;
+        to_scores.c = s->scores + j;
+        tiles[t->n - j > LANES][rows - 1](&to_scores, NULL);
+    }
+    float sum[TILE_ROWS];
+    for (size_t r = 0; r < rows; r++)
+        sum[r] = attend_softmax(s->scores + r * s->padded, t->n, t->scale);
+    struct tile to_mixed = {.a = s->scores, .lda = s->padded, .k = t->n, .ldc = s->d_padded};
+    for (size_t i = 0; i < t->d; i += PANEL) {
+        to_mixed.b = s->values + i * t->n;
+        to_mixed.c = s->mixed + i;
+        tiles[t->d - i > LANES][rows - 1](&to_mixed, NULL);
+    }
+    for (size_t r = 0; r < rows; r++) {
+        float *out = t->out + (row + r) * t->ld_out, factor = 1.0f / sum[r];
+        for (size_t i = 0; i < t->d; i++)
+            out[i] = s->mixed[r * s->d_padded + i] * factor;
+    }
+}
+
 static void attend(const struct attend *t)
 {
-    size_t padded = round_up(t->n, PANEL), d_padded = round_up(t->d, VALUE_PANEL);
-    float *keys = t->scratch, *values = keys + padded * t->d, *scores = values + t->n * d_padded;
-    float *mixed = scores + TILE_ROWS * padded;
-    attend_pack_keys(t, keys);
-    attend_pack_values(t, values);
-    for (size_t row = 0; row < t->n; row += TILE_ROWS) {
-        size_t rows = t->n - row < TILE_ROWS ? t->n - row : TILE_ROWS;
-        for (size_t j = 0; j < padded; j += PANEL) {
-            size_t left = t->n - j,
-                   vectors = left < PANEL ? (left + LANES - 1) / LANES : TILE_VECTORS;
-            struct tile s = {.a = t->q + row * t->ldq,
-                             .lda = t->ldq,
-                             .b = keys + j * t->d,
-                             .ldb = PANEL,
-                             .k = t->d,
-                             .c = scores + j,
-                             .ldc = padded,
-                             .ahead = keys};
-            tiles[vectors - 1][rows - 1](&s, NULL);
-        }
-        float sum[TILE_ROWS];
-        for (size_t r = 0; r < rows; r++)
-            sum[r] = attend_softmax(scores + r * padded, t->n, t->scale);
-        for (size_t from = 0; from < t->d; from += VALUE_PANEL) {
-            struct tile o = {.a = scores,
-                             .lda = padded,
-                             .b = values + from * t->n,
-                             .ldb = VALUE_PANEL,
-                             .k = t->n,
-                             .c = mixed + from,
-                             .ldc = d_padded,
-                             .ahead = values};
-            tiles[VALUE_VECTORS - 1][rows - 1](&o, NULL);
-        }
-        for (size_t r = 0; r < rows; r++) {
-            float *out = t->out + (row + r) * t->ld_out, factor = 1.0f / sum[r];
-            for (size_t i = 0; i < t->d; i++)
-                out[i] = mixed[r * d_padded + i] * factor;
-        }
+    struct attending s = {.padded = round_up(t->n, PANEL), .d_padded = round_up(t->d, PANEL)};
+    s.keys = t->scratch;
+    s.values = s.keys + s.padded * t->d;
+    s.scores = s.values + t->n * s.d_padded;
+    s.mixed = s.scores + TILE_ROWS * s.padded;
+    attend_pack_keys(t, s.keys);
+    attend_pack_values(t, s.values);
+    for (size_t row = 0, rows; row < t->n; row += rows) {
+        rows = tile_rows(t->n - row);
+        attend_rows(t, &s, row, rows);
     }
 }
 

@@ -11,6 +11,7 @@ typedef int32_t vi __attribute__((vector_size(16)));
 #define LANES           4
 #define TILE_ROWS       4
 #define TILE_VECTORS    2
+#define EACH_TILE(X)    X(1) X(2) X(3) X(4)
 #define vf_fma(a, b, c) ((a) * (b) + (c))
 #define vf_max(a, b)    vf_pick((a) > (b), a, b)
 #define vf_min(a, b)    vf_pick((a) < (b), a, b)
