@@ -29,7 +29,7 @@ FACTOR = 1  # --slow-binary: how much longer things may take
 
 
 def binary():
-    path = os.environ.get("INFERD_BIN", os.path.join(ROOT, "build", "inferd"))
+    path = os.path.abspath(os.environ.get("INFERD_BIN", os.path.join(ROOT, "build", "inferd")))
     for candidate in (path, os.path.join(os.path.dirname(path), "src", os.path.basename(path))):
         if os.access(candidate, os.X_OK) and os.path.isfile(candidate):
             return candidate

@@ -130,6 +130,6 @@ void inference_submit(struct inference *inf, struct call *call)
         loop_timer_set(call->loop, &f->timer, call->deadline_ms, flight_late);
     if (endpoint_is_local(call->endpoint))
         deployment_submit(inf->parts.models, call->endpoint->id, call);
-    else
+    else if (!split_submit(inf, call))
         upstream_submit(inf, call);
 }

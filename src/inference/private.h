@@ -25,6 +25,10 @@ struct inference {
 /* upstream.c: a call on an outside service. Takes it; ends it via call->sink. */
 void upstream_submit(struct inference *, struct call *);
 
+/* split.c: a call of embeddings with more inputs than the provider takes at once, as several calls on
+ * upstream side by side. True: taken, and it ends via call->sink. False: it fits as it is. */
+bool split_submit(struct inference *, struct call *);
+
 /* The service's base_url and what may be reached, for every request made in its name. */
 void upstream_address(const struct inference *, const struct endpoint *, struct http_out *,
                       struct client_limits *);

@@ -322,6 +322,7 @@ static const struct provider_task tasks[] = {
     {.task = TASK_TEXT_EMBEDDING,
      .request_name = "Cohere embeddings",
      .default_rpm = 10000,
+     .batch = 96,
      .build = embed_build,
      .parse = embed_parse},
     {.task = TASK_RERANK,

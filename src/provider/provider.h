@@ -42,6 +42,9 @@ struct provider_task {
                                   "<this> only accepts 1 input"; NULL: any number */
     int64_t default_rpm;       /* requests per minute */
     enum framing_kind framing; /* of its streams; FRAMING_NONE: does not stream */
+    size_t batch;              /* most embedding inputs in one request; 0: any number. A call with
+                                  more is sent as several requests */
+    size_t batch_tokens;       /* most tokens in one such request, by estimate; 0: any */
     struct err *(*build)(const struct endpoint *, const struct input *, struct http_out *out);
     /* A whole 2xx answer. Errors: "Failed to find required field [data] in X response". */
     struct err *(*parse)(const struct endpoint *, const struct input *, const struct http_in *,

@@ -1,0 +1,249 @@
+/* split: many inputs, several requests, one answer.
+ *
+ * The inputs are packed in order into parts that respect the provider's most inputs and most tokens
+ * per request. Each part is a call of its own on upstream: its own place in the rate limit, its own
+ * attempts. Results are copied out as they come, for they are borrowed, into the rows they belong
+ * to. The first failure ends the others and is the answer.
+ *
+ * Elasticsearch sends such a call as one request and lets the provider refuse it. */
+#include <stdlib.h>
+
+#include "bug.h"
+#include "private.h"
+
+/* An estimate that errs on the side of more tokens; providers count differently anyway. */
+#define BYTES_PER_TOKEN 3
+
+struct split;
+
+struct part {
+    struct sink sink;
+    struct split *split;
+    struct call call;
+    size_t first; /* row of its first input */
+    bool under_way;
+};
+
+struct split {
+    struct inference *inf;
+    struct call *call;
+    struct result result; /* rows in the call's arena */
+    struct err *failed;
+    size_t n_parts, n_left;
+    bool starting; /* parts are still being submitted: do not end yet */
+    struct part parts[];
+};
+
+/* --- packing --- */
+
+/* Number of inputs from `first` on that go into one request. */
+static size_t pack(const struct input *in, size_t first, const struct provider_task *task)
+{
+    size_t n = 0, tokens = 0;
+    while (first + n < in->n_texts) {
+        size_t more = in->texts[first + n].n / BYTES_PER_TOKEN + 1;
+        if (n && task->batch && n == task->batch)
+            break;
+        if (n && task->batch_tokens && tokens + more > task->batch_tokens)
+            break;
+        tokens += more;
+        n++;
+    }
+    return n;
+}
+
+static size_t count_parts(const struct input *in, const struct provider_task *task)
+{
+    size_t n = 0;
+    for (size_t first = 0; first < in->n_texts; n++)
+        first += pack(in, first, task);
+    return n;
+}
+
+/* --- putting together --- */
+
+static void copy_embedding(struct arena *arena, const struct embedding *from, struct embedding *to)
+{
+    *to = (struct embedding){.n = from->n};
+    if (from->node) {
+        struct json *node = arena_alloc(arena, sizeof *node);
+        *node = *from->node;
+        node->raw = arena_dup(arena, json_raw(from->node)).p;
+        node->key = (struct str){0};
+        to->node = node;
+    } else if (from->f32) {
+        float *f32 = arena_array(arena, from->n, sizeof *f32);
+        memcpy(f32, from->f32, from->n * sizeof *f32);
+        to->f32 = f32;
+    } else if (from->i8) {
+        int8_t *i8 = arena_array(arena, from->n, 1);
+        memcpy(i8, from->i8, from->n);
+        to->i8 = i8;
+    }
+}
+
+static void copy_sparse(struct arena *arena, const struct sparse *from, struct sparse *to)
+{
+    struct sparse_item *items = arena_array(arena, from->n, sizeof *items);
+    for (size_t i = 0; i < from->n; i++) {
+        items[i] = from->items[i];
+        items[i].token = arena_dup(arena, from->items[i].token);
+        if (from->items[i].weight_text.p)
+            items[i].weight_text = arena_dup(arena, from->items[i].weight_text);
+    }
+    *to = (struct sparse){.is_truncated = from->is_truncated, .items = items, .n = from->n};
+}
+
+static void split_take(struct split *s, const struct part *p, const struct result *r)
+{
+    struct arena *arena = s->call->arena;
+    size_t n = s->call->input.n_texts;
+    if (!s->result.embeddings) {
+        s->result.kind = r->kind;
+        s->result.n = n;
+        s->result.embeddings = arena_array(
+            arena, n, r->kind == RESULT_SPARSE ? sizeof(struct sparse) : sizeof(struct embedding));
+    }
+    if (r->kind != s->result.kind || r->n != p->call.input.n_texts) {
+        s->failed = err_status(500, "the service answered the parts of one request differently");
+        return;
+    }
+    for (size_t i = 0; i < r->n; i++) {
+        if (r->kind == RESULT_SPARSE)
+            copy_sparse(arena, &r->sparse[i], &s->result.sparse[p->first + i]);
+        else
+            copy_embedding(arena, &r->embeddings[i], &s->result.embeddings[p->first + i]);
+    }
+    s->result.usage.known = s->result.usage.known || r->usage.known;
+    s->result.usage.in_tokens += r->usage.in_tokens;
+    s->result.usage.out_tokens += r->usage.out_tokens;
+}
+
+/* --- ending --- */
+
+static void split_end(struct split *s)
+{
+    if (s->n_left || s->starting)
+        return;
+    struct call *call = s->call;
+    struct err *e = s->failed;
+    struct result result = s->result;
+    for (size_t i = 0; i < s->n_parts; i++)
+        arena_free(s->parts[i].call.arena);
+    free(s);
+    call->on_cancel = NULL;
+    call->stage = NULL;
+    if (e)
+        call->sink->fail(call->sink, e);
+    else
+        call->sink->done(call->sink, &result);
+}
+
+static void split_stop(struct split *s)
+{
+    for (size_t i = 0; i < s->n_parts; i++) {
+        if (s->parts[i].under_way)
+            inference_cancel(&s->parts[i].call);
+    }
+}
+
+static struct part *part_of(struct sink *sink)
+{
+    return (struct part *)sink;
+}
+
+static void part_over(struct part *p)
+{
+    p->under_way = false;
+    p->split->n_left--;
+}
+
+static void part_done(struct sink *sink, const struct result *result)
+{
+    struct part *p = part_of(sink);
+    struct split *s = p->split;
+    part_over(p);
+    if (!s->failed) {
+        split_take(s, p, result);
+        if (s->failed)
+            split_stop(s);
+    }
+    split_end(s);
+}
+
+/* Stopping the others brings them here too: only the outermost call may end the whole. */
+static void part_fail(struct sink *sink, struct err *e)
+{
+    struct part *p = part_of(sink);
+    struct split *s = p->split;
+    part_over(p);
+    if (s->failed) {
+        err_free(e);
+        return;
+    }
+    s->failed = e;
+    split_stop(s);
+    split_end(s);
+}
+
+static void split_cancelled(struct call *call)
+{
+    struct split *s = call->stage;
+    if (!s->failed)
+        s->failed = err_new(ERR_CANCELLED, "task cancelled");
+    split_stop(s);
+    split_end(s);
+}
+
+/* --- beginning --- */
+
+static void part_init(struct split *s, struct part *p, size_t first, size_t n)
+{
+    const struct call *whole = s->call;
+    *p = (struct part){.sink = {.done = part_done, .fail = part_fail}, .split = s, .first = first};
+    p->call = (struct call){.loop = whole->loop,
+                            .arena = arena_new(ARENA_NO_LIMIT),
+                            .endpoint = whole->endpoint,
+                            .input = whole->input,
+                            .sink = &p->sink,
+                            .deadline_ms = whole->deadline_ms,
+                            .timeout_ms = whole->timeout_ms,
+                            .opaque_id = whole->opaque_id};
+    p->call.input.texts += first;
+    p->call.input.n_texts = n;
+    p->under_way = true;
+}
+
+bool split_submit(struct inference *inf, struct call *call)
+{
+    const struct input *in = &call->input;
+    const struct provider_task *task = provider_task(call->endpoint->provider, in->task);
+    bool embeds = in->task == TASK_TEXT_EMBEDDING || in->task == TASK_SPARSE_EMBEDDING;
+    if (!embeds || in->stream || (!task->batch && !task->batch_tokens))
+        return false;
+    size_t n_parts = count_parts(in, task);
+    if (n_parts < 2)
+        return false;
+    struct split *s = mem_new(sizeof *s + n_parts * sizeof s->parts[0]);
+    s->inf = inf;
+    s->call = call;
+    s->n_parts = s->n_left = n_parts;
+    s->starting = true;
+    call->stage = s;
+    call->on_cancel = split_cancelled;
+    size_t first = 0;
+    for (size_t i = 0; i < n_parts; i++) {
+        size_t n = pack(in, first, task);
+        part_init(s, &s->parts[i], first, n);
+        first += n;
+    }
+    for (size_t i = 0; i < n_parts; i++) {
+        if (s->parts[i].under_way && !s->failed)
+            upstream_submit(inf, &s->parts[i].call);
+        else if (s->parts[i].under_way)
+            part_over(&s->parts[i]);
+    }
+    s->starting = false;
+    split_end(s);
+    return true;
+}
