@@ -52,10 +52,11 @@ struct err *session_new(struct program *p, int n_threads, struct session **out)
 {
     struct session *s = mem_new(sizeof(*s));
     s->program = program_ref(p);
-    s->run.next = mem_array(p->plan->n_steps, sizeof(*s->run.next));
+    s->run.phases = mem_array(p->graph->n_nodes, sizeof(*s->run.phases));
+    s->run.n_chunks = mem_array(p->graph->n_nodes, sizeof(*s->run.n_chunks));
     s->run.proto = (struct frame){
         .graph = p->graph, .plan = p->plan, .kernels = p->kernels, .budget = p->info.token_budget};
-    struct err *err = team_new(n_threads, &s->run.team);
+    struct err *err = team_new(n_threads, p->graph->n_nodes, &s->run.team);
     if (!err)
         err = reserve(s, (size_t)n_threads);
     if (err) {
@@ -73,7 +74,8 @@ void session_free(struct session *s)
     team_free(s->run.team);
     if (s->memory)
         munmap(s->memory, s->bytes);
-    free(s->run.next);
+    free(s->run.phases);
+    free(s->run.n_chunks);
     program_unref(s->program);
     free(s);
 }

@@ -1,5 +1,7 @@
-/* A barrier by generation: the last to arrive opens the next generation, the others wait for the
- * word to change. `sleepers` spares the opener a system call when all of them spin. */
+/* Each phase has two counters, chunks taken and chunks done, both tagged with the number of the
+ * run in their upper half. A worker that comes late from an earlier run finds another tag and
+ * leaves; it touches nothing of a run of which it holds no chunk, and a run does not end while
+ * anyone holds one. */
 #include "team.h"
 
 #include <errno.h>
@@ -15,21 +17,26 @@
 /* Some 50 us: longer than the longest gap between two threads that both run. */
 #define SPINS 2000
 
-struct gate {
-    _Alignas(64) atomic_uint word; /* generation */
-    atomic_uint sleepers;
+struct phase {
+    _Alignas(64) atomic_uint_least64_t taken; /* run << 32 | chunks */
+    atomic_uint_least64_t done;
+    atomic_uint n_chunks;
 };
 
 struct team {
-    unsigned n;
+    unsigned n_threads;
     unsigned n_started; /* threads to join, the caller's counted */
-    bool spin;          /* pointless on a machine with fewer processors than threads */
-    _Alignas(64) atomic_uint arrived;
-    struct gate barrier;
-    struct gate start; /* workers wait here between runs */
-    atomic_bool stop;
-    void (*work)(void *ctx, unsigned thread);
+    bool spins;         /* pointless on a machine with fewer processors than threads */
+    team_work *work;    /* read only with a chunk in hand */
     void *ctx;
+    struct phase *phases;
+    size_t most_phases;
+    atomic_size_t n_phases;
+    _Alignas(64) atomic_uint run; /* number of the current one */
+    atomic_bool stop;
+    /* Raised when a run begins and when a phase ends; what sleepers sleep on. */
+    _Alignas(64) atomic_uint pulse;
+    atomic_uint sleepers;
     pthread_t threads[TEAM_MAX_THREADS];
     struct worker {
         struct team *team;
@@ -46,37 +53,76 @@ static inline void relax(void)
 #endif
 }
 
-static void gate_wait(struct gate *g, unsigned seen, bool spin)
+static void pulse_raise(struct team *t)
 {
-    for (int i = spin ? SPINS : 0; i > 0; i--) {
-        if (atomic_load_explicit(&g->word, memory_order_acquire) != seen)
+    atomic_fetch_add(&t->pulse, 1);
+    if (atomic_load(&t->sleepers))
+        syscall(SYS_futex, &t->pulse, FUTEX_WAKE_PRIVATE, TEAM_MAX_THREADS, NULL, NULL, 0);
+}
+
+/* Until ready(t, run, phase). Sequentially consistent against pulse_raise: either it sees the
+ * sleeper, or the sleeper sees what was made ready before or a newer pulse. */
+static void wait_until(struct team *t, bool (*ready)(struct team *, unsigned, size_t), unsigned run,
+                       size_t phase)
+{
+    for (int i = t->spins ? SPINS : 1; i > 0; i--) {
+        if (ready(t, run, phase))
             return;
         relax();
     }
-    /* Sequentially consistent against gate_open: either it sees the sleeper or we see the word. */
-    atomic_fetch_add(&g->sleepers, 1);
-    while (atomic_load(&g->word) == seen)
-        syscall(SYS_futex, &g->word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
-    atomic_fetch_sub(&g->sleepers, 1);
+    atomic_fetch_add(&t->sleepers, 1);
+    for (;;) {
+        unsigned seen = atomic_load(&t->pulse);
+        if (ready(t, run, phase))
+            break;
+        syscall(SYS_futex, &t->pulse, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+    }
+    atomic_fetch_sub(&t->sleepers, 1);
 }
 
-static void gate_open(struct gate *g)
+static uint64_t tag(unsigned run)
 {
-    atomic_fetch_add(&g->word, 1);
-    if (atomic_load(&g->sleepers))
-        syscall(SYS_futex, &g->word, FUTEX_WAKE_PRIVATE, TEAM_MAX_THREADS, NULL, NULL, 0);
+    return (uint64_t)run << 32;
 }
 
-void team_barrier(struct team *t)
+static bool phase_over(struct team *t, unsigned run, size_t phase)
 {
-    if (t->n == 1)
-        return;
-    unsigned seen = atomic_load_explicit(&t->barrier.word, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&t->arrived, 1, memory_order_acq_rel) + 1 == t->n) {
-        atomic_store_explicit(&t->arrived, 0, memory_order_relaxed);
-        gate_open(&t->barrier);
-    } else {
-        gate_wait(&t->barrier, seen, t->spin);
+    uint64_t done = atomic_load(&t->phases[phase].done);
+    return done >> 32 != run || (uint32_t)done >= atomic_load(&t->phases[phase].n_chunks);
+}
+
+static bool run_begun(struct team *t, unsigned seen, size_t phase)
+{
+    (void)phase;
+    return atomic_load(&t->run) != seen;
+}
+
+/* False: none left, or another run by now. */
+static bool chunk_take(struct phase *p, unsigned run, uint32_t *out)
+{
+    uint64_t taken = atomic_load_explicit(&p->taken, memory_order_acquire);
+    do {
+        if (taken >> 32 != run || (uint32_t)taken >= atomic_load(&p->n_chunks))
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&p->taken, &taken, taken + 1,
+                                                    memory_order_acquire, memory_order_acquire));
+    *out = (uint32_t)taken;
+    return true;
+}
+
+static void run_phases(struct team *t, unsigned run, unsigned thread)
+{
+    size_t n = atomic_load(&t->n_phases);
+    for (size_t i = 0; i < n && atomic_load(&t->run) == run; i++) {
+        struct phase *p = &t->phases[i];
+        uint32_t chunk;
+        while (chunk_take(p, run, &chunk)) {
+            t->work(t->ctx, thread, i, chunk);
+            uint64_t done = atomic_fetch_add(&p->done, 1) + 1;
+            if ((uint32_t)done == atomic_load(&p->n_chunks))
+                pulse_raise(t);
+        }
+        wait_until(t, phase_over, run, i);
     }
 }
 
@@ -84,23 +130,38 @@ static void *worker_main(void *arg)
 {
     struct worker *w = arg;
     struct team *t = w->team;
-    for (unsigned seen = 0;; seen++) {
-        gate_wait(&t->start, seen, t->spin);
+    unsigned run = 0;
+    for (;;) {
+        wait_until(t, run_begun, run, 0);
         if (atomic_load(&t->stop))
             return NULL;
-        t->work(t->ctx, w->thread);
-        team_barrier(t);
+        run = atomic_load(&t->run);
+        run_phases(t, run, w->thread);
     }
 }
 
-void team_run(struct team *t, void (*work)(void *ctx, unsigned thread), void *ctx)
+void team_run(struct team *t, const uint32_t *n_chunks, size_t n_phases, team_work *work, void *ctx)
 {
+    BUG_ON(n_phases > t->most_phases);
+    if (t->n_threads == 1) {
+        for (size_t i = 0; i < n_phases; i++)
+            for (uint32_t chunk = 0; chunk < n_chunks[i]; chunk++)
+                work(ctx, 0, i, chunk);
+        return;
+    }
+    unsigned run = atomic_load(&t->run) + 1;
     t->work = work;
     t->ctx = ctx;
-    if (t->n > 1)
-        gate_open(&t->start);
-    work(ctx, 0);
-    team_barrier(t);
+    atomic_store(&t->n_phases, n_phases);
+    for (size_t i = 0; i < n_phases; i++) {
+        /* The tag first: whoever is late and sees the new n_chunks cannot take by the old tag. */
+        atomic_store(&t->phases[i].taken, tag(run));
+        atomic_store(&t->phases[i].done, tag(run));
+        atomic_store(&t->phases[i].n_chunks, n_chunks[i]);
+    }
+    atomic_store(&t->run, run);
+    pulse_raise(t);
+    run_phases(t, run, 0);
 }
 
 /* Workers take no signals: those are for the threads that know what to do with them. */
@@ -115,24 +176,25 @@ static int start_worker(struct team *t, unsigned thread)
     return rc;
 }
 
-static struct team *team_alloc(int n_threads)
+static void *aligned_new(size_t n)
 {
     void *p = NULL;
-    BUG_ON(posix_memalign(&p, 64, sizeof(struct team)));
-    memset(p, 0, sizeof(struct team));
-    struct team *t = p;
-    t->n = (unsigned)n_threads;
-    t->spin = sysconf(_SC_NPROCESSORS_ONLN) >= n_threads;
-    return t;
+    BUG_ON(posix_memalign(&p, 64, n));
+    memset(p, 0, n);
+    return p;
 }
 
-struct err *team_new(int n_threads, struct team **out)
+struct err *team_new(int n_threads, size_t most_phases, struct team **out)
 {
     if (n_threads < 1 || n_threads > TEAM_MAX_THREADS)
         return err_new(ERR_ARGUMENT, "number of threads must be from 1 to %d, not [%d]",
                        TEAM_MAX_THREADS, n_threads);
-    struct team *t = team_alloc(n_threads);
-    for (t->n_started = 1; t->n_started < t->n; t->n_started++) {
+    struct team *t = aligned_new(sizeof(*t));
+    t->n_threads = (unsigned)n_threads;
+    t->spins = sysconf(_SC_NPROCESSORS_ONLN) >= n_threads;
+    t->most_phases = most_phases;
+    t->phases = aligned_new((most_phases + 1) * sizeof(*t->phases));
+    for (t->n_started = 1; t->n_started < t->n_threads; t->n_started++) {
         int rc = start_worker(t, t->n_started);
         if (rc) {
             team_free(t);
@@ -149,13 +211,15 @@ void team_free(struct team *t)
     if (!t)
         return;
     atomic_store(&t->stop, true);
-    gate_open(&t->start);
+    atomic_fetch_add(&t->run, 1);
+    pulse_raise(t);
     for (unsigned i = 1; i < t->n_started; i++)
         pthread_join(t->threads[i], NULL);
+    free(t->phases);
     free(t);
 }
 
 unsigned team_size(const struct team *t)
 {
-    return t->n;
+    return t->n_threads;
 }

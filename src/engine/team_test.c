@@ -9,75 +9,111 @@
 
 #include "team.h"
 
-#define N_STEPS 200
+enum { N_PHASES = 50, N_CHUNKS = 9 };
 
-/* Each thread writes its own slot of a step, then reads everybody's after the barrier: without one
- * the plain reads would see old numbers (and be a race for the thread sanitizer). */
-struct shared {
-    struct team *team;
-    unsigned slot[TEAM_MAX_THREADS];
+/* Plain memory on purpose: each chunk adds to its own cell and reads all cells of the phase before,
+ * which is a race for the thread sanitizer and a wrong sum for us if phases overlap. */
+struct sums {
+    unsigned cell[N_PHASES + 1][N_CHUNKS];
+    unsigned before; /* what every cell held when the run began */
+    uint32_t n_chunks[N_PHASES];
     atomic_uint wrong;
 };
 
-static void count_up(void *ctx, unsigned thread)
+static void add_up(void *ctx, unsigned thread, size_t phase, uint32_t chunk)
 {
-    struct shared *s = ctx;
-    for (unsigned step = 1; step <= N_STEPS; step++) {
-        s->slot[thread] += 1;
-        team_barrier(s->team);
-        for (unsigned i = 0; i < team_size(s->team); i++)
-            if (s->slot[i] % N_STEPS != step % N_STEPS)
-                atomic_fetch_add(&s->wrong, 1);
-        team_barrier(s->team);
-    }
+    struct sums *s = ctx;
+    (void)thread;
+    for (unsigned i = 0; phase > 0 && i < s->n_chunks[phase - 1]; i++)
+        if (s->cell[phase - 1][i] != s->before + 1)
+            atomic_fetch_add(&s->wrong, 1);
+    s->cell[phase][chunk]++;
 }
 
-static void test_barriers_keep_step(void **state)
+static void run_many(int n_threads)
+{
+    struct team *t;
+    struct sums s = {0};
+    assert_null(team_new(n_threads, N_PHASES, &t));
+    assert_int_equal(team_size(t), n_threads);
+    for (unsigned i = 0; i < N_PHASES; i++)
+        s.n_chunks[i] = i % (N_CHUNKS + 1); /* some phases have nothing to do */
+    for (unsigned run = 0; run < 40; run++) {
+        s.before = run;
+        team_run(t, s.n_chunks, N_PHASES, add_up, &s);
+        for (unsigned i = 0; i < N_PHASES; i++)
+            for (unsigned c = 0; c < N_CHUNKS; c++)
+                assert_int_equal(s.cell[i][c], c < s.n_chunks[i] ? run + 1 : 0);
+    }
+    assert_int_equal(atomic_load(&s.wrong), 0);
+    team_free(t);
+}
+
+static void test_phases_follow_each_other(void **state)
 {
     (void)state;
-    for (int n = 1; n <= 5; n++) {
-        struct shared s = {0};
-        assert_null(team_new(n, &s.team));
-        assert_int_equal(team_size(s.team), n);
-        for (int run = 1; run <= 3; run++) {
-            team_run(s.team, count_up, &s);
-            for (int i = 0; i < n; i++)
-                assert_int_equal(s.slot[i], run * N_STEPS);
-        }
-        assert_int_equal(atomic_load(&s.wrong), 0);
-        team_free(s.team);
-    }
+    for (int n = 1; n <= 5; n++)
+        run_many(n);
 }
 
-static void sleep_then_mark(void *ctx, unsigned thread)
+static void sleep_in_first(void *ctx, unsigned thread, size_t phase, uint32_t chunk)
 {
-    struct shared *s = ctx;
-    if (thread == 0)
+    atomic_uint *count = ctx;
+    (void)thread;
+    if (phase == 0 && chunk == 0)
         nanosleep(&(struct timespec){0, 2000000}, NULL);
-    s->slot[thread]++;
+    atomic_fetch_add(count, 1);
 }
 
-/* Long waits end in the kernel and come back. */
+/* Long waits end in the kernel and come back, between runs and between phases. */
 static void test_sleepers_wake(void **state)
 {
     (void)state;
-    struct shared s = {0};
-    assert_null(team_new(3, &s.team));
+    static const uint32_t n_chunks[] = {3, 4, 1};
+    struct team *t;
+    atomic_uint count = 0;
+    assert_null(team_new(3, 3, &t));
     for (unsigned run = 1; run <= 5; run++) {
         nanosleep(&(struct timespec){0, 1000000}, NULL);
-        team_run(s.team, sleep_then_mark, &s);
-        for (int i = 0; i < 3; i++)
-            assert_int_equal(s.slot[i], run);
+        team_run(t, n_chunks, 3, sleep_in_first, &count);
+        assert_int_equal(atomic_load(&count), 8 * run);
     }
-    team_free(s.team);
+    team_free(t);
     team_free(NULL);
+}
+
+static void no_work(void *ctx, unsigned thread, size_t phase, uint32_t chunk)
+{
+    (void)thread;
+    (void)phase;
+    (void)chunk;
+    atomic_fetch_add((atomic_uint *)ctx, 1);
+}
+
+/* Short runs after each other: workers are always a run behind, and must not take part in the
+ * wrong one. */
+static void test_late_workers_harm_nothing(void **state)
+{
+    (void)state;
+    static const uint32_t one[] = {1}, two[] = {2, 2};
+    struct team *t;
+    atomic_uint count = 0;
+    assert_null(team_new(4, 2, &t));
+    for (int i = 0; i < 2000; i++) {
+        team_run(t, one, 1, no_work, &count);
+        team_run(t, two, 2, no_work, &count);
+        team_run(t, two, 0, no_work, &count);
+    }
+    assert_int_equal(atomic_load(&count), 2000 * 5);
+    team_free(t);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_barriers_keep_step),
+        cmocka_unit_test(test_phases_follow_each_other),
         cmocka_unit_test(test_sleepers_wake),
+        cmocka_unit_test(test_late_workers_harm_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,7 +5,7 @@
 #include "plan.h"
 #include "team.h"
 
-/* Below this many rows for each thread all threads share the columns of the same rows instead: each
+/* Below this many rows for each thread they share the columns of the same rows instead: each
  * weight is then read by one of them only, and with few rows reading weights is what takes time. */
 #define SHARE_BELOW_ROWS 48
 
@@ -32,11 +32,6 @@ struct part part_rows(const struct part *p)
                          p->begin + n * (p->share + 1) / p->n_shares, 0, 1};
 }
 
-static size_t step_rows(const struct step *s, const struct token_batch *b)
-{
-    return s->rows == DIM_TOKENS ? b->n_tokens : b->n_sequences;
-}
-
 /* Blocks of equal size, so that no thread is left with a large last one. */
 static size_t block_rows(size_t rows, size_t n_threads, size_t tile)
 {
@@ -46,81 +41,82 @@ static size_t block_rows(size_t rows, size_t n_threads, size_t tile)
     return block < PLAN_BLOCK_ROWS ? block : PLAN_BLOCK_ROWS;
 }
 
-/* Each thread takes blocks of rows through all nodes of the step. */
-static void run_blocks(struct run *r, const struct step *s, struct frame *f, atomic_size_t *next)
+/* Pieces a node is cut into when threads share its columns: several for each thread, so that one
+ * that is held up has little in hand. Anything but a product is too short for that. */
+static uint32_t n_shares(const struct node *n, uint32_t n_threads)
 {
-    size_t rows = step_rows(s, f->batch),
-           block = block_rows(rows, team_size(r->team), f->kernels->mr);
-    for (;;) {
-        size_t begin = atomic_fetch_add_explicit(next, block, memory_order_relaxed);
-        if (begin >= rows)
-            return;
-        struct part part = {begin, begin + block < rows ? begin + block : rows, 0, 1};
-        f->row0 = begin;
-        for (uint32_t i = 0; i < s->n; i++) {
-            const struct node *n = &f->graph->nodes[s->first + i];
-            n->op->run(n, f, &part);
-        }
+    if (!n->packed)
+        return n_threads;
+    return n->packed->n_panels < 4 * n_threads ? (uint32_t)n->packed->n_panels : 4 * n_threads;
+}
+
+static void add_phase(struct run *r, size_t *n, const struct run_phase *p, size_t n_chunks)
+{
+    r->phases[*n] = *p;
+    r->n_chunks[*n] = (uint32_t)n_chunks;
+    ++*n;
+}
+
+static void plan_step(struct run *r, const struct step *s, size_t *n)
+{
+    const struct frame *f = &r->proto;
+    uint32_t n_threads = team_size(r->team);
+    struct run_phase p = {.step = s, .block = 1, .node = s->first};
+    const struct node *nodes = f->graph->nodes;
+    if (s->kind == OP_ITEMS) {
+        p.rows = nodes[s->first].op->items(&nodes[s->first], f);
+        add_phase(r, n, &p, p.rows);
+        return;
+    }
+    p.rows = s->rows == DIM_TOKENS ? f->batch->n_tokens : f->batch->n_sequences;
+    p.shared = n_threads > 1 && p.rows <= PLAN_BLOCK_ROWS && p.rows < n_threads * SHARE_BELOW_ROWS;
+    if (!p.shared) {
+        p.block = block_rows(p.rows, n_threads, f->kernels->mr);
+        add_phase(r, n, &p, (p.rows + p.block - 1) / p.block);
+        return;
+    }
+    for (; p.node < s->first + s->n; p.node++)
+        add_phase(r, n, &p, n_shares(&nodes[p.node], n_threads));
+}
+
+static void run_block(const struct run_phase *p, struct frame *f, uint32_t chunk)
+{
+    size_t begin = chunk * p->block, end = begin + p->block;
+    struct part part = {begin, end < p->rows ? end : p->rows, 0, 1};
+    f->row0 = begin;
+    for (uint32_t i = 0; i < p->step->n; i++) {
+        const struct node *n = &f->graph->nodes[p->step->first + i];
+        n->op->run(n, f, &part);
     }
 }
 
-/* All threads take the same block through the step, each its share of every node. */
-static void run_shared(struct run *r, const struct step *s, struct frame *f, unsigned thread)
+/* All rows lie in the first thread's memory; every chunk is a share of the same node. */
+static void run_share(const struct run *r, size_t phase, struct frame *f, uint32_t chunk)
 {
-    size_t rows = step_rows(s, f->batch);
-    char *own = f->local;
+    const struct run_phase *p = &r->phases[phase];
+    const struct node *n = &f->graph->nodes[p->node];
     f->local = r->local;
-    for (size_t begin = 0; begin < rows; begin += PLAN_BLOCK_ROWS) {
-        size_t end = begin + PLAN_BLOCK_ROWS < rows ? begin + PLAN_BLOCK_ROWS : rows;
-        struct part part = {begin, end, thread, team_size(r->team)};
-        f->row0 = begin;
-        for (uint32_t i = 0; i < s->n; i++) {
-            const struct node *n = &f->graph->nodes[s->first + i];
-            n->op->run(n, f, &part);
-            if (i + 1 < s->n || end < rows)
-                team_barrier(r->team);
-        }
-    }
-    f->local = own;
+    n->op->run(n, f, &(struct part){0, p->rows, chunk, r->n_chunks[phase]});
 }
 
-static void run_items(const struct step *s, struct frame *f, atomic_size_t *next)
+static void run_chunk(void *ctx, unsigned thread, size_t phase, uint32_t chunk)
 {
-    const struct node *n = &f->graph->nodes[s->first];
-    size_t items = n->op->items(n, f);
-    for (;;) {
-        size_t item = atomic_fetch_add_explicit(next, 1, memory_order_relaxed);
-        if (item >= items)
-            return;
-        n->op->run(n, f, &(struct part){item, item + 1, 0, 1});
-    }
-}
-
-static void run_thread(void *ctx, unsigned thread)
-{
-    struct run *r = ctx;
+    const struct run *r = ctx;
+    const struct run_phase *p = &r->phases[phase];
     struct frame f = r->proto;
-    const struct plan *p = f.plan;
     f.local = r->local + thread * r->local_bytes;
     f.scratch = r->scratch + thread * r->scratch_bytes;
-    for (size_t i = 0; i < p->n_steps; i++) {
-        const struct step *s = &p->steps[i];
-        unsigned n = team_size(r->team);
-        if (i > 0)
-            team_barrier(r->team);
-        if (s->kind == OP_ITEMS)
-            run_items(s, &f, &r->next[i]);
-        else if (n > 1 && step_rows(s, f.batch) < (size_t)n * SHARE_BELOW_ROWS)
-            run_shared(r, s, &f, thread);
-        else
-            run_blocks(r, s, &f, &r->next[i]);
-    }
+    if (p->shared)
+        run_share(r, phase, &f, chunk);
+    else
+        run_block(p, &f, chunk);
 }
 
 void run_graph(struct run *r, const struct token_batch *batch)
 {
+    size_t n = 0;
     r->proto.batch = batch;
     for (size_t i = 0; i < r->proto.plan->n_steps; i++)
-        atomic_store_explicit(&r->next[i], 0, memory_order_relaxed);
-    team_run(r->team, run_thread, r);
+        plan_step(r, &r->proto.plan->steps[i], &n);
+    team_run(r->team, r->n_chunks, n, run_chunk, r);
 }

@@ -2,8 +2,6 @@
 #ifndef INFERD_ENGINE_RUN_H
 #define INFERD_ENGINE_RUN_H
 
-#include <stdatomic.h>
-
 #include "graph.h"
 
 struct plan;
@@ -36,6 +34,15 @@ size_t frame_stride(const struct frame *, uint32_t value); /* floats from one ro
 /* This call's own rows: `part` cut into n_shares pieces. */
 struct part part_rows(const struct part *);
 
+/* One phase of a run: a whole step, or one node of it when threads share its columns. */
+struct run_phase {
+    const struct step *step;
+    uint32_t node; /* of the graph; shared only */
+    bool shared;
+    size_t rows;  /* or items, of all chunks together */
+    size_t block; /* rows or items of one chunk */
+};
+
 struct run {
     struct frame proto;
     struct team *team;
@@ -43,7 +50,8 @@ struct run {
     size_t local_bytes;
     char *scratch;
     size_t scratch_bytes;
-    atomic_size_t *next; /* per step: the next piece nobody has taken */
+    struct run_phase *phases; /* as many as the graph has nodes, like n_chunks */
+    uint32_t *n_chunks;
 };
 
 void run_graph(struct run *, const struct token_batch *);
