@@ -113,12 +113,12 @@ static void sse_field(struct framing *f, struct str line)
     struct str value = colon == SIZE_MAX ? STR("") : str_sub(line, colon + 1, line.n);
     if (value.n && value.p[0] == ' ')
         value = str_sub(value, 1, value.n);
-    if (str_eq(name, STR("data"))) {
+    if (str_eq_nocase(name, STR("data"))) { /* in any case, as Elasticsearch reads them */
         if (f->has_data)
             buf_char(&f->data, '\n');
         buf_put(&f->data, value);
         f->has_data = true;
-    } else if (str_eq(name, STR("event"))) {
+    } else if (str_eq_nocase(name, STR("event"))) {
         buf_clear(&f->name);
         buf_put(&f->name, value);
     } /* id, retry and comments (an empty name) are of no use here */
@@ -142,12 +142,12 @@ static bool sse_next(struct framing *f, struct event *out, struct err **err_out)
         line = sse_start(f, line);
         if (line.n) {
             sse_field(f, line);
-        } else if (f->has_data) { /* a blank line ends an event */
+        } else if (f->data.n) { /* a blank line ends an event */
             *out = (struct event){.name = f->name.n ? buf_str(&f->name) : STR("message"),
-                                  .data = f->data.n ? buf_str(&f->data) : STR("")};
+                                  .data = buf_str(&f->data)};
             f->handed_out = true;
             return true;
-        } else { /* one without data says nothing */
+        } else { /* one without data, or with empty data, says nothing: some keep alive with it */
             sse_begin(f);
         }
         if (f->data.full || f->name.full) {
