@@ -132,7 +132,7 @@ void openai_chat_body(struct json_out *w, const struct input *in, struct str mod
     if (chat->model.p)
         model = chat->model;
     put_messages(w, in);
-    if (model.n)
+    if (model.n && !style->omits_model)
         json_key_str(w, "model", model);
     put_chat_options(w, chat, style);
     json_key_bool(w, "stream", in->stream);
@@ -153,6 +153,20 @@ static void read_usage(const struct json *usage, struct usage *out)
     out->known = json_i64(json_get(usage, "prompt_tokens"), &out->in_tokens);
     if (json_i64(json_get(usage, "completion_tokens"), &out->out_tokens))
         out->known = true;
+}
+
+struct err *openai_embed_parse(const struct http_in *answer, const struct input *in,
+                               const char *request_name, struct result *out)
+{
+    const struct json *root;
+    TRY(answer_json(answer, &root));
+    const struct json *data = json_get(root, "data");
+    if (!json_is(data, JSON_ARRAY))
+        return missing_field("data", request_name);
+    TRY(floats_from(data, "embedding", in, request_name, answer->arena, out));
+    out->usage.known =
+        json_i64(json_path(root, "usage", "prompt_tokens", NULL), &out->usage.in_tokens);
+    return NULL;
 }
 
 struct err *openai_chat_parse(const struct http_in *in, const char *request_name,
@@ -294,10 +308,18 @@ static char *heap_text(struct str s)
     return s.p ? strndup(s.p, s.n) : NULL;
 }
 
+/* For the chat envelope, when the body names none. */
+static struct str error_type(const struct endpoint *ep)
+{
+    return str_c(ep->provider && ep->provider->openai ? ep->provider->openai->error_type : NULL);
+}
+
 static struct err *event_error(struct stream *s, const struct json *error)
 {
     struct refusal r = read_refusal(error);
     struct err *e = stream_error(s, r.message);
+    if (!r.type.p)
+        r.type = error_type(s->endpoint);
     if (!r.message.n && !r.code.p)
         r.code = STR("stream_error");
     e->chat_type = heap_text(r.type);
@@ -335,32 +357,39 @@ struct err *openai_chat_event(struct stream *s, const struct event *ev, struct s
 
 /* --- refusals --- */
 
-/* A digest of the quota headers; a missing one prints as "unknown". */
-static struct str quota(const struct http_in *in)
+static struct str quota_header(const struct http_in *in, struct str name)
 {
-    static const struct str names[] = {
-        STR_INIT("x-ratelimit-limit-tokens"), STR_INIT("x-ratelimit-remaining-tokens"),
-        STR_INIT("x-ratelimit-limit-requests"), STR_INIT("x-ratelimit-remaining-requests")};
-    struct str v[4];
-    for (size_t i = 0; i < 4; i++) {
-        if (!http_header_get(&in->headers, names[i], &v[i]))
-            v[i] = STR("unknown");
-    }
+    struct str v;
+    return http_header_get(&in->headers, name, &v) ? v : STR("unknown");
+}
+
+struct str openai_quota(const struct http_in *in)
+{
     return arena_printf(in->arena,
                         "Received a rate limit status code. Token limit [%.*s], remaining tokens "
                         "[%.*s]. Request limit [%.*s], remaining requests [%.*s]",
-                        STR_ARG(v[0]), STR_ARG(v[1]), STR_ARG(v[2]), STR_ARG(v[3]));
+                        STR_ARG(quota_header(in, STR("x-ratelimit-limit-tokens"))),
+                        STR_ARG(quota_header(in, STR("x-ratelimit-remaining-tokens"))),
+                        STR_ARG(quota_header(in, STR("x-ratelimit-limit-requests"))),
+                        STR_ARG(quota_header(in, STR("x-ratelimit-remaining-requests"))));
 }
 
-static bool prompt_too_long(struct str message)
+struct str azure_quota(const struct http_in *in)
+{
+    return arena_printf(in->arena,
+                        "Received a rate limit status code. Remaining tokens [%.*s]. Remaining "
+                        "requests [%.*s].",
+                        STR_ARG(quota_header(in, STR("x-ratelimit-remaining-tokens"))),
+                        STR_ARG(quota_header(in, STR("x-ratelimit-remaining-requests"))));
+}
+
+bool openai_prompt_too_long(struct str message)
 {
     return str_find(message, STR("Please reduce your prompt; or completion length.")) != SIZE_MAX;
 }
 
-void openai_judge(const struct endpoint *ep, struct str url, const struct http_in *in,
-                  struct verdict *out)
+void openai_refusal(const struct http_in *in, struct verdict *out)
 {
-    verdict_by_status(in->status, out);
     const struct json *root, *error = NULL;
     struct err *bad = json_parse(in->arena, in->body, &root);
     if (!bad)
@@ -371,6 +400,18 @@ void openai_judge(const struct endpoint *ep, struct str url, const struct http_i
     out->chat_type = r.type;
     out->chat_code = r.code;
     out->chat_param = r.param;
+}
+
+static bool is_chat(enum task task)
+{
+    return task == TASK_COMPLETION || task == TASK_CHAT_COMPLETION;
+}
+
+void openai_judge(const struct endpoint *ep, struct str url, const struct http_in *in,
+                  struct verdict *out)
+{
+    verdict_by_status(in->status, out);
+    openai_refusal(in, out);
     switch (in->status) {
     case 500:
         out->action = VERDICT_RETRY;
@@ -379,16 +420,16 @@ void openai_judge(const struct endpoint *ep, struct str url, const struct http_i
         verdict_set(out, VERDICT_RETRY, "Received a server busy error status code");
         break;
     case 429: /* chats are not worth a second try: their quota is by the minute */
-        if (ep->task == TASK_TEXT_EMBEDDING) {
+        if (!is_chat(ep->task)) {
             out->action = VERDICT_RETRY;
-            out->prefix = quota(in);
+            out->prefix = openai_quota(in);
         }
         break;
     case 413:
         verdict_set(out, VERDICT_SHORTEN, "Received a content too large status code");
         break;
     case 400:
-        if (prompt_too_long(out->message))
+        if (openai_prompt_too_long(out->message))
             verdict_set(out, VERDICT_SHORTEN, "Received a content too large status code");
         else
             verdict_set(out, VERDICT_FAIL, "Received a bad request status code");
@@ -402,4 +443,99 @@ void openai_judge(const struct endpoint *ep, struct str url, const struct http_i
     default:
         break;
     }
+}
+
+/* --- services that copy OpenAI whole --- */
+
+static const struct openai_copy *copy_of(const struct endpoint *ep)
+{
+    return ep->provider->openai;
+}
+
+static const char *name_of(const struct endpoint *ep)
+{
+    return provider_task(ep->provider, ep->task)->request_name;
+}
+
+/* {NULL, 0}: no such row, or not set */
+static struct str text_setting(const struct values *values, const char *name)
+{
+    const struct value *v = settings_get(values, name);
+    return v && v->set ? v->s : (struct str){0};
+}
+
+static struct str model_setting(const struct input *in)
+{
+    struct str model = text_setting(&in->values, "model_id");
+    return model.p ? model : text_setting(&in->values, "model");
+}
+
+struct str openai_copy_url(const struct endpoint *ep)
+{
+    struct str url = text_setting(&ep->values, "url");
+    if (url.p)
+        return url;
+    return str_c(is_chat(ep->task) ? copy_of(ep)->chat_url : copy_of(ep)->embed_url);
+}
+
+struct err *openai_copy_request(const struct endpoint *ep, const struct input *in,
+                                struct http_out *out)
+{
+    request_json(out, openai_copy_url(ep), settings_get(&in->values, "api_key"));
+    struct str organization = text_setting(&in->values, "organization_id");
+    if (organization.p)
+        http_header_add(&out->headers, STR("OpenAI-Organization"), organization);
+    return request_headers(settings_get(&in->values, "headers"), out);
+}
+
+struct err *openai_copy_embed_build(const struct endpoint *ep, const struct input *in,
+                                    struct http_out *out)
+{
+    TRY(openai_copy_request(ep, in, out));
+    struct str model = model_setting(in), user = text_setting(&in->values, "user");
+    const struct value *dimensions = settings_get(&in->values, "dimensions");
+    struct body b;
+    body_begin(&b);
+    json_key_texts(&b.w, "input", in->texts, in->n_texts);
+    if (model.p)
+        json_key_str(&b.w, "model", model);
+    if (copy_of(ep)->names_encoding)
+        json_key_cstr(&b.w, "encoding_format", "float");
+    if (user.p)
+        json_key_str(&b.w, "user", user);
+    if (copy_of(ep)->sends_dimensions && dimensions && dimensions->set && dimensions->by_user)
+        json_key_i64(&b.w, "dimensions", dimensions->i);
+    return body_finish(&b, out);
+}
+
+struct err *openai_copy_embed_parse(const struct endpoint *ep, const struct input *in,
+                                    const struct http_in *answer, struct result *out)
+{
+    return openai_embed_parse(answer, in, name_of(ep), out);
+}
+
+struct err *openai_copy_chat_build(const struct endpoint *ep, const struct input *in,
+                                   struct http_out *out)
+{
+    TRY(openai_copy_request(ep, in, out));
+    struct body b;
+    body_begin(&b);
+    openai_chat_body(&b.w, in, model_setting(in), text_setting(&in->values, "user"),
+                     &copy_of(ep)->style);
+    return body_finish(&b, out);
+}
+
+struct err *openai_copy_chat_parse(const struct endpoint *ep, const struct input *in,
+                                   const struct http_in *answer, struct result *out)
+{
+    return openai_chat_parse(answer, name_of(ep), out);
+}
+
+void openai_copy_judge(const struct endpoint *ep, const struct http_in *in, struct verdict *out)
+{
+    openai_judge(ep, openai_copy_url(ep), in, out);
+    if (!out->chat_type.p)
+        out->chat_type = error_type(ep);
+    if (copy_of(ep)->raw_errors)
+        verdict_raw_message(in, out);
 }

@@ -42,6 +42,8 @@ struct provider_task {
                                   "<this> only accepts 1 input"; NULL: any number */
     int64_t default_rpm;       /* requests per minute */
     enum framing_kind framing; /* of its streams; FRAMING_NONE: does not stream */
+    /* Where it differs between the versions of an API; NULL: as said. */
+    enum framing_kind (*framing_of)(const struct endpoint *);
     size_t batch;              /* most embedding inputs in one request; 0: any number. A call with
                                   more is sent as several requests */
     size_t batch_tokens;       /* most tokens in one such request, by estimate; 0: any */
@@ -53,7 +55,8 @@ struct provider_task {
     struct err *(*on_event)(struct stream *, const struct event *, struct sink *);
 };
 
-struct auth; /* auth/auth.h: token exchanges and signatures */
+struct auth;        /* auth/auth.h: token exchanges and signatures */
+struct openai_copy; /* openai_shape.h */
 
 struct provider {
     const char *name;  /* "openai" */
@@ -66,6 +69,7 @@ struct provider {
     bool cuts_input;             /* max_input_tokens is applied before sending (x 3 chars) */
     bool local;                  /* answered by model/, not over HTTP: tasks have no build */
     bool unlisted;               /* not in GET _services */
+    const struct openai_copy *openai; /* where it differs from OpenAI; NULL: not a copy of it */
     /* How this endpoint's requests are signed; NULL, or NULL for it: build has done all. */
     const struct auth *(*auth)(const struct endpoint *);
     /* Beyond the rows: checks across settings after parsing, may change values. NULL: none. */

@@ -46,6 +46,54 @@ void json_key_texts(struct json_out *w, const char *key, const struct str *texts
     json_end(w);
 }
 
+/* A header name by RFC 9110 5.1, and not one of those that frame the message: a caller who may only
+ * use an endpoint must not be able to smuggle a second request through it. */
+static bool header_may_be_set(struct str name)
+{
+    static const struct str framing[] = {STR_INIT("host"), STR_INIT("content-length"),
+                                         STR_INIT("transfer-encoding"), STR_INIT("connection"),
+                                         STR_INIT("expect")};
+    static const char others[] = "!#$%&'*+-.^_`|~";
+    for (size_t i = 0; i < name.n; i++) {
+        char c = name.p[i];
+        bool alphanumeric =
+            (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!alphanumeric && !memchr(others, c, sizeof others - 1))
+            return false;
+    }
+    for (size_t i = 0; i < sizeof framing / sizeof framing[0]; i++) {
+        if (str_eq_nocase(name, framing[i]))
+            return false;
+    }
+    return name.n > 0;
+}
+
+struct err *request_headers(const struct value *headers, struct http_out *out)
+{
+    if (!headers || !headers->set)
+        return NULL;
+    struct json_iter it = json_iter(headers->json);
+    for (const struct json *v; (v = json_next(&it));) {
+        struct str value;
+        if (!json_str(v, &value))
+            continue;
+        if (!header_may_be_set(v->key))
+            return err_new(ERR_ARGUMENT,
+                           "[task_settings] the header [%.*s] of [headers] must not be set",
+                           STR_ARG(str_sub(v->key, 0, 200)));
+        size_t i = 0;
+        while (i < out->headers.n && !str_eq_nocase(out->headers.h[i].name, v->key))
+            i++;
+        if (i < out->headers.n)
+            out->headers.h[i].value = value;
+        else if (out->headers.n < HTTP_MAX_HEADERS)
+            http_header_add(&out->headers, v->key, value);
+        else
+            return err_new(ERR_ARGUMENT, "[task_settings] [headers] has too many members");
+    }
+    return NULL;
+}
+
 /* --- settings of a call --- */
 
 bool call_top_n(const struct input *in, int64_t *out)
@@ -206,6 +254,18 @@ struct err *ranked_from(const struct json *rows, const char *const *score_names,
     return NULL;
 }
 
+struct err *results_ranked(const struct http_in *answer, const struct input *in,
+                           const char *request_name, struct result *out)
+{
+    static const char *const scores[] = {"relevance_score", NULL};
+    const struct json *root;
+    TRY(answer_json(answer, &root));
+    const struct json *results = json_get(root, "results");
+    if (!json_is(results, JSON_ARRAY))
+        return missing_field("results", request_name);
+    return ranked_from(results, scores, in, request_name, answer->arena, out);
+}
+
 struct err *completion_from(const struct json *text, const char *field, const char *request_name,
                             struct arena *arena, struct result *out)
 {
@@ -258,6 +318,18 @@ void verdict_message(const struct http_in *in, struct verdict *out, ...)
         node = json_get(node, key);
     va_end(ap);
     json_str(node, &out->message);
+}
+
+/* Enough to see what is wrong, and not a whole page of HTML. */
+#define MAX_RAW_MESSAGE 2000
+
+void verdict_raw_message(const struct http_in *in, struct verdict *out)
+{
+    struct str text = str_trim(in->body);
+    size_t n = text.n > MAX_RAW_MESSAGE ? MAX_RAW_MESSAGE : text.n;
+    while (n < text.n && n > 0 && ((unsigned char)text.p[n] & 0xC0) == 0x80) /* whole characters */
+        n--;
+    out->message = str_sub(text, 0, n);
 }
 
 struct err *stream_error(const struct stream *s, struct str message)

@@ -19,6 +19,54 @@ struct err *body_finish(struct body *, struct http_out *out);
 void request_json(struct http_out *, struct str url, const struct value *api_key);
 void json_key_texts(struct json_out *, const char *key, const struct str *texts, size_t n);
 
+/* The caller's own headers ({S: S}, from task settings) come last and win over ours. Errors: one
+ * that frames the message, or no header name. */
+struct err *request_headers(const struct value *headers, struct http_out *);
+
+/* --- rows that several services share --- */
+
+#define SETTING_ROW_MODEL_ID(task_bits)                                                            \
+    {                                                                                              \
+        .name = "model_id", .place = IN_SERVICE, .type = SETTING_STR, .tasks = (task_bits),        \
+        .flags = SETTING_REQUIRED, .label = "Model ID",                                            \
+        .description = "The name of the model to use for the inference task.",                     \
+    }
+
+#define SETTING_ROW_URL(task_bits, flag_bits)                                                      \
+    {                                                                                              \
+        .name = "url", .place = IN_SERVICE, .type = SETTING_URL, .tasks = (task_bits),             \
+        .flags = (flag_bits), .label = "URL",                                                      \
+        .description = "The URL endpoint to use for the requests.",                                \
+    }
+
+#define SETTING_ROW_USER(task_bits)                                                                \
+    {                                                                                              \
+        .name = "user", .place = IN_TASK, .type = SETTING_STR, .tasks = (task_bits),               \
+        .flags = SETTING_UNLISTED, .label = "User",                                                \
+        .description = "Specifies the user issuing the request.",                                  \
+    }
+
+#define SETTING_ROW_HEADERS(task_bits)                                                             \
+    {                                                                                              \
+        .name = "headers", .place = IN_TASK, .type = SETTING_STR_MAP, .tasks = (task_bits),        \
+        .flags = SETTING_UNLISTED, .label = "Headers",                                             \
+        .description = "Headers added to the request to the service.",                             \
+    }
+
+#define SETTING_ROW_RETURN_DOCUMENTS(task_bits)                                                    \
+    {                                                                                              \
+        .name = "return_documents", .place = IN_TASK, .type = SETTING_BOOL, .tasks = (task_bits),  \
+        .flags = SETTING_UNLISTED, .label = "Return Documents",                                    \
+        .description = "Whether to return the text of the documents.",                             \
+    }
+
+#define SETTING_ROW_TOP_N(task_bits)                                                               \
+    {                                                                                              \
+        .name = "top_n", .place = IN_TASK, .type = SETTING_INT, .tasks = (task_bits),              \
+        .flags = SETTING_UNLISTED, .label = "Top N",                                               \
+        .description = "The number of most relevant documents to return.",                         \
+    }
+
 /* --- settings of a call: what the request says at its root wins --- */
 
 bool call_top_n(const struct input *, int64_t *out);
@@ -43,6 +91,9 @@ struct err *bytes_from(const struct json *rows, enum result_kind kind, const str
 struct err *ranked_from(const struct json *rows, const char *const *score_names,
                         const struct input *, const char *request_name, struct arena *,
                         struct result *out);
+/* The same of a whole answer in Cohere's shape: {"results": [{"index", "relevance_score", ...}]} */
+struct err *results_ranked(const struct http_in *, const struct input *, const char *request_name,
+                           struct result *out);
 struct err *completion_from(const struct json *text, const char *field, const char *request_name,
                             struct arena *, struct result *out);
 /* One delta of a completion stream, if the text is not empty. */
@@ -56,6 +107,8 @@ void verdict_set(struct verdict *, enum verdict_action, const char *prefix);
 /* The text at a path of the body, if it is JSON: verdict_message(in, out, "error", "message", NULL)
  */
 void verdict_message(const struct http_in *, struct verdict *out, ...) __attribute__((sentinel));
+/* The beginning of the body as it is: for services whose errors have no shape. */
+void verdict_raw_message(const struct http_in *, struct verdict *out);
 
 /* "Received an error response for request from inference entity id [x]. Error message: [m]" with
  * status 500; message {NULL, 0}: the tail is dropped. For errors within a stream. */
