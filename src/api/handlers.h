@@ -18,6 +18,13 @@ struct err *url_task(const struct request *, enum task *out);
 void post_infer(struct request *);
 void post_stream(struct request *);
 
+/* openai.c: the second door */
+void post_openai_embeddings(struct request *);
+void post_openai_chat(struct request *);
+void post_openai_rerank(struct request *);
+void get_openai_models(struct request *);
+void get_openai_model(struct request *);
+
 /* cluster.c: what clients ask of any Elasticsearch */
 void get_root(struct request *);
 void get_license(struct request *);

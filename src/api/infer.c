@@ -3,21 +3,16 @@
  * The request is its own sink: results are rendered the moment they arrive, straight from what the
  * provider sent. A stream's 200 goes out with its first event, so that whatever fails before it
  * still has its own status. Source: shared facts, inference.md 2.5 to 2.7, 3. */
+#include "infer.h"
+
 #include "clock.h"
 #include "framing.h"
 #include "handlers.h"
 #include "reply.h"
 
 #define DEFAULT_TIMEOUT_MS 30000
-
-struct infer {
-    struct sink sink;
-    struct request *request;
-    struct call call;
-    struct buf event; /* one event being written; kept for the next */
-    bool streaming;   /* the head of the stream has gone out */
-    struct loop_timer cancel_soon;
-};
+/* OpenAI's clients cannot say how long they wait, and wait for minutes. */
+#define OPENAI_TIMEOUT_MS  120000
 
 static struct infer *infer_of(struct sink *sink)
 {
@@ -28,28 +23,16 @@ static struct infer *infer_of(struct sink *sink)
 static void infer_end(struct infer *inf)
 {
     loop_timer_cancel(&inf->cancel_soon);
+    if (inf->shape->let_go)
+        inf->shape->let_go(inf);
     endpoint_unref(inf->call.endpoint);
     inf->call.endpoint = NULL;
     buf_deinit(&inf->event);
 }
 
-/* --- the sink, whole answers --- */
+/* --- the sink --- */
 
-static void whole_done(struct infer *inf, const struct result *result)
-{
-    struct request *r = inf->request;
-    struct buf b;
-    reply_buf_init(&b);
-    struct json_out w;
-    json_out_init(&w, &b);
-    result_render(&w, result);
-    infer_end(inf);
-    reply_json(r, 200, &b);
-}
-
-/* --- the sink, streams --- */
-
-static bool send_event(struct infer *inf)
+static bool send_events(struct infer *inf)
 {
     struct request *r = inf->request;
     if (!inf->streaming) {
@@ -58,42 +41,22 @@ static bool send_event(struct infer *inf)
         reply_headers(r);
         http_stream_begin(r->http, 200, STR("text/event-stream"));
     }
-    bool room = http_stream(r->http, buf_str(&inf->event));
+    bool room = inf->event.n == 0 || http_stream(r->http, buf_str(&inf->event));
     buf_clear(&inf->event);
     return room;
 }
-
-/* The event's JSON is written in place, between "data: " and the blank line. */
-static const struct str event_head = STR_INIT("event: message\ndata: ");
 
 static bool infer_delta(struct sink *sink, const struct delta *delta)
 {
     struct infer *inf = infer_of(sink);
     if (inf->request->cancelled)
         return true;
-    buf_put(&inf->event, event_head);
-    struct json_out w;
-    json_out_init(&w, &inf->event);
-    delta_render(&w, delta);
-    buf_put(&inf->event, STR("\n\n"));
-    return send_event(inf);
-}
-
-static void stream_done(struct infer *inf, const struct result *result)
-{
-    struct http_request *http = inf->request->http;
-    if (result) { /* answered whole although a stream was asked for */
-        buf_put(&inf->event, event_head);
-        struct json_out w;
-        json_out_init(&w, &inf->event);
-        result_render(&w, result);
-        buf_put(&inf->event, STR("\n\n"));
+    if (!inf->events) {
+        inf->shape->gather(inf, delta);
+        return true;
     }
-    buf_put(&inf->event, event_head);
-    buf_put(&inf->event, STR("[DONE]\n\n"));
-    send_event(inf);
-    infer_end(inf);
-    http_stream_end(http);
+    inf->shape->delta(inf, delta, &inf->event);
+    return send_events(inf);
 }
 
 /* True: the client is still there. False: all is let go. */
@@ -107,12 +70,23 @@ static bool infer_back(struct infer *inf)
 static void infer_done(struct sink *sink, const struct result *result)
 {
     struct infer *inf = infer_of(sink);
+    struct request *r = inf->request;
     if (!infer_back(inf))
         return;
-    if (inf->call.input.stream)
-        stream_done(inf, result);
-    else
-        whole_done(inf, result);
+    if (inf->events) {
+        inf->shape->end(inf, result, &inf->event);
+        send_events(inf);
+        infer_end(inf);
+        http_stream_end(r->http);
+        return;
+    }
+    struct buf b;
+    reply_buf_init(&b);
+    struct json_out w;
+    json_out_init(&w, &b);
+    inf->shape->whole(inf, result, &w);
+    infer_end(inf);
+    reply_json(r, 200, &b);
 }
 
 static void infer_fail(struct sink *sink, struct err *e)
@@ -124,17 +98,18 @@ static void infer_fail(struct sink *sink, struct err *e)
         return;
     }
     if (!inf->streaming) {
-        infer_end(inf);
-        reply_err(r, e);
+        infer_refuse(inf, e);
         return;
     }
     /* The status has gone out: an event says it, and nothing follows. */
-    err_event(&inf->event, e, r->chat);
+    inf->shape->error(inf, e, &inf->event);
     err_free(e);
-    send_event(inf);
+    send_events(inf);
     infer_end(inf);
     http_stream_end(r->http);
 }
+
+/* --- the client's side --- */
 
 static void drained(struct http_request *http)
 {
@@ -159,44 +134,111 @@ static void gone(struct request *r)
 
 /* --- the beginning --- */
 
-static struct err *infer_read(struct request *r, bool stream, struct infer *inf)
-{
-    enum task task;
-    TRY(url_task(r, &task));
-    int64_t timeout_ms;
-    TRY(request_query_ms(r, "timeout", DEFAULT_TIMEOUT_MS, &timeout_ms));
-    struct endpoint *ep = inference_find(r->api->parts.inference, request_param(r, "inference_id"));
-    if (!ep)
-        return err_new(ERR_NOT_FOUND, "Inference endpoint not found [%.*s]",
-                       STR_ARG(request_param(r, "inference_id")));
-    inf->call.endpoint = ep;
-    r->chat = ep->task == TASK_CHAT_COMPLETION;
-    inf->call.timeout_ms = timeout_ms;
-    inf->call.deadline_ms = timeout_ms < 0 ? 0 : clock_mono_ms() + timeout_ms;
-    return inference_input(ep, task, stream, r->arena, r->http->body, r->body, &inf->call.input);
-}
-
-static void infer_start(struct request *r, bool stream)
+struct infer *infer_new(struct request *r, const struct infer_shape *shape)
 {
     struct infer *inf = arena_alloc(r->arena, sizeof *inf);
     inf->sink = (struct sink){.delta = infer_delta, .done = infer_done, .fail = infer_fail};
+    inf->shape = shape;
     inf->request = r;
     inf->call.loop = r->http->loop;
     inf->call.arena = r->arena;
     inf->call.sink = &inf->sink;
     http_header_get(r->http->headers, STR("x-opaque-id"), &inf->call.opaque_id);
     reply_buf_init(&inf->event);
-    struct err *e = infer_read(r, stream, inf);
-    if (e) {
-        infer_end(inf);
-        reply_err(r, e);
-        return;
-    }
+    return inf;
+}
+
+struct err *infer_endpoint(struct infer *inf, struct str id)
+{
+    struct request *r = inf->request;
+    int64_t timeout_ms;
+    bool openai = r->route->flags & ROUTE_OPENAI;
+    TRY(request_query_ms(r, "timeout", openai ? OPENAI_TIMEOUT_MS : DEFAULT_TIMEOUT_MS,
+                         &timeout_ms));
+    inf->call.endpoint = inference_find(r->api->parts.inference, id);
+    if (!inf->call.endpoint)
+        return err_new(ERR_NOT_FOUND, "Inference endpoint not found [%.*s]", STR_ARG(id));
+    inf->call.timeout_ms = timeout_ms;
+    inf->call.deadline_ms = timeout_ms < 0 ? 0 : clock_mono_ms() + timeout_ms;
+    return NULL;
+}
+
+void infer_refuse(struct infer *inf, struct err *e)
+{
+    struct request *r = inf->request;
+    infer_end(inf);
+    reply_err(r, e);
+}
+
+void infer_submit(struct infer *inf)
+{
+    struct request *r = inf->request;
     r->work = inf;
     r->on_cancel = gone;
     r->http->on_drain = drained;
     request_hold(r);
     inference_submit(r->api->parts.inference, &inf->call);
+}
+
+/* --- Elasticsearch's shape --- */
+
+/* The event's JSON is written in place, between "data: " and the blank line. */
+static const struct str event_head = STR_INIT("event: message\ndata: ");
+
+static void es_whole(struct infer *inf, const struct result *result, struct json_out *w)
+{
+    result_render(w, result);
+}
+
+static void es_delta(struct infer *inf, const struct delta *delta, struct buf *events)
+{
+    struct json_out w;
+    buf_put(events, event_head);
+    json_out_init(&w, events);
+    delta_render(&w, delta);
+    buf_put(events, STR("\n\n"));
+}
+
+static void es_end(struct infer *inf, const struct result *result, struct buf *events)
+{
+    if (result) {
+        struct json_out w;
+        buf_put(events, event_head);
+        json_out_init(&w, events);
+        result_render(&w, result);
+        buf_put(events, STR("\n\n"));
+    }
+    sse_write(events, STR("message"), STR("[DONE]"));
+}
+
+static void es_error(struct infer *inf, const struct err *e, struct buf *events)
+{
+    err_event(events, e, inf->request->chat);
+}
+
+static const struct infer_shape es_shape = {
+    .whole = es_whole, .delta = es_delta, .end = es_end, .error = es_error};
+
+static struct err *infer_read(struct infer *inf, bool stream)
+{
+    struct request *r = inf->request;
+    enum task task;
+    TRY(url_task(r, &task));
+    TRY(infer_endpoint(inf, request_param(r, "inference_id")));
+    const struct endpoint *ep = inf->call.endpoint;
+    r->chat = ep->task == TASK_CHAT_COMPLETION;
+    inf->events = stream;
+    return inference_input(ep, task, stream, r->arena, r->http->body, r->body, &inf->call.input);
+}
+
+static void infer_start(struct request *r, bool stream)
+{
+    struct infer *inf = infer_new(r, &es_shape);
+    struct err *e = infer_read(inf, stream);
+    if (e)
+        infer_refuse(inf, e);
+    else
+        infer_submit(inf);
 }
 
 void post_infer(struct request *r)

@@ -120,6 +120,40 @@ void err_render_chat(struct json_out *w, const struct err *e)
     json_end(w);
 }
 
+/* OpenAI's words for a kind of failure. */
+static const char *openai_type(int status)
+{
+    if (status == 429)
+        return "rate_limit_error";
+    if (status == 403)
+        return "permission_error";
+    return status >= 500 ? "server_error" : "invalid_request_error";
+}
+
+static const char *openai_code(const struct err *e)
+{
+    if (e->chat_code)
+        return e->chat_code;
+    if (e->status == 401)
+        return "invalid_api_key";
+    if (e->kind == ERR_NOT_FOUND)
+        return "model_not_found";
+    return e->status == 429 ? "rate_limit_exceeded" : NULL;
+}
+
+void err_render_openai(struct json_out *w, const struct err *e)
+{
+    json_obj(w);
+    json_key(w, "error");
+    json_obj(w);
+    json_key_cstr(w, "message", e->reason);
+    json_key_cstr(w, "type", openai_type(e->status));
+    json_key_cstr(w, "param", e->chat_param);
+    json_key_cstr(w, "code", openai_code(e));
+    json_end(w);
+    json_end(w);
+}
+
 void err_event(struct buf *out, const struct err *e, bool chat)
 {
     struct buf json;
@@ -266,6 +300,14 @@ void reply_err(struct request *r, struct err *e)
     int status = e->status;
     struct buf b;
     reply_buf_init(&b);
+    if (r->route && r->route->flags & ROUTE_OPENAI) {
+        struct json_out o;
+        json_out_init(&o, &b);
+        err_render_openai(&o, e);
+        err_free(e);
+        reply_json(r, status, &b);
+        return;
+    }
     if (r->route && r->route->flags & ROUTE_STREAM) {
         err_event(&b, e, is_chat(r));
         err_free(e);

@@ -20,6 +20,8 @@ void reply_simple(struct request *, int status, const char *fmt, ...)
 void err_render(struct json_out *, const struct err *, bool trace);
 /* The OpenAI-like one of chat_completion: {"error":{"code","message","param","type"}}. */
 void err_render_chat(struct json_out *, const struct err *);
+/* OpenAI's own: {"error":{"message","type","param","code"}}, all four members always. */
+void err_render_openai(struct json_out *, const struct err *);
 /* One server-sent event holding the error. */
 void err_event(struct buf *out, const struct err *, bool chat);
 

@@ -157,6 +157,8 @@ static bool query_known(const struct route *route, struct str name)
 
 static struct err *query_check(struct request *r)
 {
+    if (r->route->flags & ROUTE_OPENAI)
+        return NULL;
     struct buf unknown;
     buf_init(&unknown, 4096);
     size_t n = 0;
@@ -417,6 +419,17 @@ static void authenticated(void *ctx, const struct user *user, struct err *e)
     go_on(r);
 }
 
+/* OpenAI's clients send what they are given as a bearer token. Given base64(user:password), which
+ * is what Basic carries, it is read as that; anything else stays a bearer token. */
+static struct str bearer_as_basic(struct arena *arena, struct str authorization)
+{
+    static const struct str bearer = STR_INIT("Bearer ");
+    if (authorization.n <= bearer.n || !str_eq_nocase(str_sub(authorization, 0, bearer.n), bearer))
+        return authorization;
+    return arena_printf(arena, "Basic %.*s",
+                        STR_ARG(str_sub(authorization, bearer.n, authorization.n)));
+}
+
 static void on_head(struct http_request *http, void *ctx)
 {
     struct api *api = ctx;
@@ -438,6 +451,8 @@ static void on_head(struct http_request *http, void *ctx)
     }
     struct str authorization = {0};
     http_header_get(http->headers, STR("authorization"), &authorization);
+    if (r->route && r->route->flags & ROUTE_OPENAI)
+        authorization = bearer_as_basic(r->arena, authorization);
     request_hold(r);
     security_authenticate(api->parts.security, http->loop, authorization, http->target,
                           authenticated, r);

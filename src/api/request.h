@@ -33,7 +33,8 @@ enum route_flag {
     ROUTE_BODY = 2,   /* a body is required */
     ROUTE_STREAM = 4, /* answers as server-sent events, errors too */
     ROUTE_INFER = 16, /* an inference call: chat_completion has its own error shape */
-    ROUTE_TEXT = 8    /* answers text/plain: `format` and Accept are not looked at */
+    ROUTE_TEXT = 8,   /* answers text/plain: `format` and Accept are not looked at */
+    ROUTE_OPENAI = 32 /* the second door: Bearer credentials, errors in OpenAI's shape, any query */
 };
 
 enum body_format { FORMAT_JSON, FORMAT_YAML };

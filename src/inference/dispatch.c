@@ -76,7 +76,8 @@ struct flight {
 static bool flight_delta(struct sink *sink, const struct delta *delta)
 {
     struct flight *f = (struct flight *)sink;
-    loop_timer_cancel(&f->timer); /* a stream that has begun has no deadline */
+    if (!f->call->whole)
+        loop_timer_cancel(&f->timer); /* a stream that has begun has no deadline */
     return f->outer->delta(f->outer, delta);
 }
 

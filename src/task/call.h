@@ -32,6 +32,8 @@ struct call {
     struct sink *sink;
     int64_t deadline_ms;        /* clock_mono_ms scale; 0: none */
     int64_t timeout_ms;         /* what the caller asked for, for texts */
+    bool whole;                 /* a stream that its caller waits for to the end: the deadline
+                                   holds after its first delta too */
     struct str opaque_id;       /* X-Opaque-Id, for logs */
     atomic_bool cancelled;
     void (*on_cancel)(struct call *); /* NULL: nothing to stop early */

@@ -194,6 +194,8 @@ static void put_chunk(struct json_out *w, const struct chat_chunk *c)
             put_choice(w, &c->choices[i]);
         json_end(w);
     }
+    if (c->created)
+        json_key_i64(w, "created", c->created);
     put_if_set(w, "model", c->model);
     put_if_set(w, "object", c->object);
     if (c->has_usage)

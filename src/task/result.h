@@ -69,6 +69,7 @@ struct chat_choice {
 
 struct chat_chunk { /* one event of a chat_completion stream; printed without a wrapper */
     struct str id, model, object;
+    int64_t created; /* seconds since 1970; printed when set: OpenAI has it, Elasticsearch not */
     bool has_choices;
     const struct chat_choice *choices;
     size_t n_choices;

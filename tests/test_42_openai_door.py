@@ -1,0 +1,155 @@
+"""The second front door: the official openai and cohere clients, unchanged."""
+import base64
+import json
+import os
+import shutil
+import struct
+import subprocess
+
+import cohere
+import openai
+import pytest
+
+from inferd import FACTOR, MARK, PASSWORD
+from upstream import Reply, Stream, chunk, close_to, reply_text, score, tool_chunks, vector
+
+KEY = "sk-" + MARK
+TOKEN = base64.b64encode(f"elastic:{PASSWORD}".encode()).decode()
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOOLS = [{"type": "function", "function": {
+    "name": "weather", "description": "d",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}]
+
+
+@pytest.fixture
+def client(server):
+    return openai.OpenAI(base_url=server.url + "/v1", api_key=TOKEN, max_retries=0)
+
+
+@pytest.fixture
+def models(server, upstream):
+    server.make("text_embedding", "emb", "openai", {"api_key": KEY, "model_id": "e"})
+    server.make("chat_completion", "chat", "openai", {"api_key": KEY, "model_id": "gpt-4o-mini"})
+    server.make("completion", "plain", "cohere", {"api_key": KEY, "model_id": "command-a"})
+    server.make("rerank", "rank", "cohere", {"api_key": KEY, "model_id": "rerank-v3.5"})
+    upstream.clear()
+
+
+def test_embeddings(client, models):
+    for encoding in ({}, {"encoding_format": "float"}, {"encoding_format": "base64"}):
+        answer = client.embeddings.create(model="emb", input=["a", "b"], **encoding)
+        for item, text in zip(answer.data, "ab"):
+            numbers = item.embedding
+            if isinstance(numbers, str):
+                raw = base64.b64decode(numbers)
+                numbers = list(struct.unpack(f"<{len(raw) // 4}f", raw))
+            assert close_to(numbers, vector(text))
+    assert answer.model == "emb"
+    assert answer.usage.prompt_tokens > 0
+    assert close_to(client.embeddings.create(model="emb", input="x").data[0].embedding, vector("x"))
+
+
+def test_chat(client, models, upstream):
+    answer = client.chat.completions.create(
+        model="chat", messages=[{"role": "system", "content": "s"},
+                                {"role": "user", "content": "hi"}],
+        max_tokens=7, temperature=0.5, user="u", logprobs=False)
+    assert answer.choices[0].message.content == reply_text("hi")
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.model == "chat"
+    assert answer.usage.total_tokens > 0
+    (request,) = upstream.requests
+    assert request.json["max_completion_tokens"] == 7
+    assert request.json["model"] == "gpt-4o-mini"
+    assert [m["role"] for m in request.json["messages"]] == ["system", "user"]
+
+
+def test_chat_stream(client, models):
+    stream = client.chat.completions.create(
+        model="chat", messages=[{"role": "user", "content": "hi"}], stream=True,
+        stream_options={"include_usage": True})
+    chunks = list(stream)
+    text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert text == reply_text("hi")
+    assert chunks[-1].usage.total_tokens > 0
+    assert all(c.created > 0 and c.object == "chat.completion.chunk" for c in chunks)
+
+
+def test_tool_calls(client, models, upstream):
+    for stream in (False, True):
+        upstream.script(Stream(tool_chunks("weather", ['{"ci', 'ty": "Bern"}'])))
+        answer = client.chat.completions.create(
+            model="chat", messages=[{"role": "user", "content": "?"}], tools=TOOLS,
+            tool_choice="auto", stream=stream)
+        if not stream:
+            (call,) = answer.choices[0].message.tool_calls
+            assert (call.function.name, json.loads(call.function.arguments)) == (
+                "weather", {"city": "Bern"})
+            assert answer.choices[0].finish_reason == "tool_calls"
+            continue
+        parts = [t.function for c in answer if c.choices for t in c.choices[0].delta.tool_calls or []]
+        assert "".join(p.arguments or "" for p in parts) == '{"city": "Bern"}'
+
+
+def test_a_completion_endpoint_chats_too(client, models):
+    ask = dict(model="plain", messages=[{"role": "user", "content": "hi"}])
+    answer = client.chat.completions.create(**ask)
+    assert answer.choices[0].message.content == reply_text("hi")
+    chunks = list(client.chat.completions.create(stream=True, **ask))
+    assert "".join(c.choices[0].delta.content or "" for c in chunks) == reply_text("hi")
+    assert chunks[-1].choices[0].finish_reason == "stop"
+
+
+def test_models(client, models):
+    assert [m.id for m in client.models.list()] == ["chat", "emb", "plain", "rank"]
+    assert client.models.retrieve("emb").owned_by == "openai"
+
+
+def test_rerank_by_coheres_client(server, models):
+    client = cohere.ClientV2(api_key=TOKEN, base_url=server.url)
+    documents = ["the moon", "Washington is the capital"]
+    answer = client.rerank(model="rank", query="capital", documents=documents, top_n=1)
+    (row,) = answer.results
+    best = max(range(2), key=lambda i: score("capital", documents[i]))
+    assert row.index == best
+    assert row.relevance_score == pytest.approx(score("capital", documents[best]))
+
+
+def test_errors_are_openais(server, client, models, upstream):
+    with pytest.raises(openai.NotFoundError) as e:
+        client.embeddings.create(model="nope", input="a")
+    assert e.value.code == "model_not_found"
+    with pytest.raises(openai.BadRequestError):
+        client.embeddings.create(model="chat", input="a")
+    with pytest.raises(openai.BadRequestError):
+        client.embeddings.create(model="emb", input=[[1, 2, 3]])
+    with pytest.raises(openai.AuthenticationError) as e:
+        openai.OpenAI(base_url=server.url + "/v1", api_key="sk-wrong").models.list()
+    assert e.value.code == "invalid_api_key"
+    upstream.script(Reply(429, {"error": {"message": "slow down", "code": "quota"}}))
+    with pytest.raises(openai.RateLimitError) as e:
+        client.chat.completions.create(model="chat", messages=[{"role": "user", "content": "x"}])
+    assert "slow down" in str(e.value)
+
+
+def test_a_broken_stream_is_no_answer(client, models, upstream):
+    for stream in (False, True):
+        upstream.script(Stream([chunk({"content": "half"})], done=False))
+        with pytest.raises(openai.APIError):
+            answer = client.chat.completions.create(
+                model="chat", messages=[{"role": "user", "content": "x"}], stream=stream)
+            list(answer)
+
+
+@pytest.mark.skipif(not shutil.which("node") or
+                    not os.path.isdir(os.path.join(HERE, "node_modules", "openai")),
+                    reason="run `npm ci` in tests/ first")
+def test_the_javascript_client(server, models):
+    run = subprocess.run(["node", os.path.join(HERE, "openai_story.js"), server.url, TOKEN],
+                         cwd=HERE, capture_output=True, text=True, timeout=60 * FACTOR)
+    assert run.returncode == 0, run.stderr
+    out = json.loads(run.stdout)
+    assert close_to(out["embedding"], vector("a"))
+    assert out["chat"] == out["streamed"] == reply_text("hi")
+    assert out["models"] == ["chat", "emb", "plain", "rank"]
+    assert out["error"] == [404, "model_not_found"]
