@@ -41,7 +41,7 @@ need_node() {
 build_release() {
     local dir=$1
     shift
-    [ -f "$root/$dir/build.ninja" ] || meson setup "$root/$dir" "$root" "$@" >"$root/.$dir.log" 2>&1 ||
+    [ -f "$root/$dir/build.ninja" ] || meson setup "$root/$dir" "$root" -Db_lto=true "$@" >"$root/.$dir.log" 2>&1 ||
         { cat "$root/.$dir.log" >&2; die "meson setup failed"; }
     rm -f "$root/.$dir.log"
     ninja -C "$root/$dir" >&2

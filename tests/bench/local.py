@@ -213,22 +213,25 @@ def measure(all_of_them, workload, options):
     got = {c.name: [] for c in all_of_them}
     for _ in range(options.rounds):
         for c in all_of_them:
+            before = c.process.cpu_ns()
             r = c.run(workload, options.seconds)
             if r:
+                r["cpu"] = (c.process.cpu_ns() - before) / r["batches"]
                 r["tokens_per_s"] = workload.tokens * r["batches"] / (r["us"] / 1e6)
                 got[c.name].append(r)
     return {name: r for name, r in got.items() if r}
 
 
 def rows_of(workload, got):
-    """One row per contender; the ratio is inferd-over-HTTP's speed over that contender's."""
+    """One row per contender; the ratios are that contender's figures to inferd-over-HTTP's."""
     served = got[Served.name]
     for i, (name, rounds) in enumerate(got.items()):
-        ratios = [a["tokens_per_s"] / b["tokens_per_s"] for a, b in zip(served, rounds)]
-        mid = {k: median([r[k] for r in rounds]) for k in ("tokens_per_s", "p50", "p99")}
+        faster = [a["tokens_per_s"] / b["tokens_per_s"] for a, b in zip(served, rounds)]
+        cheaper = [b["cpu"] / a["cpu"] for a, b in zip(served, rounds)]
+        mid = {k: median([r[k] for r in rounds]) for k in ("tokens_per_s", "p50", "p99", "cpu")}
         yield [workload.name if i == 0 else "", name, f"{mid['tokens_per_s']:.0f}",
-               f"{mid['p50'] / 1000:.2f}", f"{mid['p99'] / 1000:.2f}",
-               "" if name == Served.name else spread(ratios)]
+               f"{mid['p50'] / 1000:.2f}", f"{mid['p99'] / 1000:.2f}", f"{mid['cpu'] / 1e6:.2f}",
+               *(("", "") if name == Served.name else (spread(faster), spread(cheaper)))]
 
 
 def run(lab, options):
@@ -243,12 +246,14 @@ def run(lab, options):
         group = list(contenders(lab, options, threads))
         print(f"threads: {threads}. " + "; ".join(c.version for c in group))
         check_agreement(group, works)
-        print("\nLatency of one batch in milliseconds. The last column is how much faster inferd "
-              "over HTTP is\nthan the row: median of the rounds (least-most).\n")
+        print("\np50, p99 and CPU (of the contender's whole process) are milliseconds per batch. The "
+              "last columns say how\nmuch faster inferd over HTTP is than the row, and how much less "
+              "CPU it takes: median of the rounds\n(least-most). On a busy machine the CPU is the "
+              "figure to look at.\n")
         rows = []
         for w in works:
             rows += rows_of(w, measure(group, w, options))
-        table(["workload", "who", "tokens/s", "p50", "p99", "ratio"], rows)
+        table(["workload", "who", "tokens/s", "p50", "p99", "CPU", "faster", "less CPU"], rows)
         print("RSS at the end: " + ", ".join(f"{c.name} {c.rss_mib():.0f} MiB" for c in group)
               + "\n", flush=True)
         for c in group:
