@@ -267,6 +267,11 @@ static bool tap_delta(struct sink *tap, const struct delta *delta)
     return !up->full;
 }
 
+static enum framing_kind framing_of(const struct upstream *up)
+{
+    return up->task->framing_of ? up->task->framing_of(up->call->endpoint) : up->task->framing;
+}
+
 static void stream_head(void *ctx, int status, const struct http_headers *headers)
 {
     struct upstream *up = ctx;
@@ -280,7 +285,7 @@ static void stream_head(void *ctx, int status, const struct http_headers *header
         return;
     up->streaming = true;
     up->scratch = arena_new(MAX_EVENT_BYTES * 4);
-    framing_init(&up->framing, up->task->framing, MAX_EVENT_BYTES);
+    framing_init(&up->framing, framing_of(up), MAX_EVENT_BYTES);
     up->stream = (struct stream){.endpoint = up->call->endpoint,
                                  .input = &up->call->input,
                                  .arena = up->call->arena,

@@ -4,6 +4,7 @@
  *
  *   task, endpoint   what PUT gets
  *   put_error        ... and refuses: {status, type, reason}; nothing follows
+ *   stored, secrets  in place of endpoint: what an older version left in the store
  *   printed          the endpoint as clients see it
  *   measured         dimensions found by the probe, set before the call
  *   input, stream    what POST gets; `cut`: which inputs were shortened before
@@ -138,8 +139,20 @@ static void expect_usage(struct run *r, const struct json *want, const struct us
 
 /* --- the endpoint and the call --- */
 
+static struct err *load_endpoint(struct run *r)
+{
+    TRY(endpoint_from_store(r->provider->settings, r->task->default_rpm, STR("my-ep"),
+                            json_raw(json_get(r->file, "stored")),
+                            json_raw(json_get(r->file, "secrets")), &r->ep));
+    r->ep->provider = r->provider;
+    r->ep->rev = 1;
+    return NULL;
+}
+
 static struct err *make_endpoint(struct run *r)
 {
+    if (json_get(r->file, "stored"))
+        return load_endpoint(r);
     TRY(endpoint_parse(r->provider->settings, r->task->default_rpm, STR("my-ep"), r->task->task,
                        json_get(r->file, "endpoint"), &r->ep));
     r->ep->provider = r->provider;
@@ -336,7 +349,8 @@ static void expect_stream(struct run *r, const struct json *v, bool bytewise)
     json_out_init(&list, &deltas);
     json_arr(&list);
     struct player p = {.run = r, .recorder = {.sink = {.delta = record}, .w = &list}};
-    framing_init(&p.framing, r->task->framing, TEXT_LIMIT);
+    framing_init(&p.framing, r->task->framing_of ? r->task->framing_of(r->ep) : r->task->framing,
+                 TEXT_LIMIT);
     p.stream = (struct stream){.endpoint = r->ep,
                                .input = &r->in,
                                .arena = r->arena,

@@ -1,31 +1,20 @@
-/* cohere: embeddings, rerank and chat, API v2. Source: shared facts, providers.md 3.6 (API as of
- * January 2025), inference.md 5.6 with what 9.1 adds. */
-#include "shape.h"
+/* cohere: embeddings and rerank, in both versions of its API; its chats are in cohere_chat.c.
+ * Source: shared facts, providers.md 3.6 (API as of January 2025), inference.md 5.6 with what 9.1
+ * adds.
+ *
+ * A new endpoint speaks v2 and remembers so (api_version is stored, not shown). One that an older
+ * Elasticsearch made goes on speaking v1, where a model need not be named. */
+#include "cohere.h"
 
 #define TE  TASK_BIT(TASK_TEXT_EMBEDDING)
 #define RR  TASK_BIT(TASK_RERANK)
 #define CO  TASK_BIT(TASK_COMPLETION)
-#define ALL (TE | RR | CO)
-
-enum {
-    S_API_KEY,
-    S_URL,
-    S_SIMILARITY,
-    S_DIMENSIONS,
-    S_MAX_INPUT_TOKENS,
-    S_MODEL_ID,
-    S_RATE_LIMIT,
-    S_EMBEDDING_TYPE,
-    S_INPUT_TYPE,
-    S_TRUNCATE,
-    S_RETURN_DOCUMENTS,
-    S_TOP_N,
-    S_MAX_CHUNKS_PER_DOC,
-    N_SETTINGS
-};
+#define CC  TASK_BIT(TASK_CHAT_COMPLETION)
+#define ALL (TE | RR | CO | CC)
 
 static const char *const embedding_types[] = {"bit", "byte", "float", NULL};
 static const char *const embedding_synonyms[] = {"binary", "bit", "int8", "byte", NULL};
+static const char *const api_versions[] = {"V1", "V2", NULL};
 static const char *const input_types[] = {"classification", "clustering", "ingest", "search", NULL};
 static const char *const truncations[] = {"END", "NONE", "START", NULL};
 
@@ -46,7 +35,7 @@ static const struct setting rows[N_SETTINGS] = {
                     .place = IN_SERVICE,
                     .type = SETTING_STR,
                     .tasks = ALL,
-                    .flags = SETTING_REQUIRED,
+                    .ui_required = 1, /* cohere_check says so */
                     .label = "Model ID",
                     .description = "The name of the model to use for the inference task."},
     [S_RATE_LIMIT] = SETTING_ROW_RATE_LIMIT(ALL),
@@ -60,6 +49,12 @@ static const struct setting rows[N_SETTINGS] = {
                           .preset = "\"float\"",
                           .label = "Embedding Type",
                           .description = "The type of embedding to return."},
+    [S_API_VERSION] = {.name = "api_version",
+                       .place = IN_SERVICE,
+                       .type = SETTING_ENUM,
+                       .tasks = ALL,
+                       .flags = SETTING_INTERNAL | SETTING_UNLISTED | SETTING_NOT_PRINTED,
+                       .choices = api_versions},
     [S_INPUT_TYPE] = {.name = "input_type",
                       .place = IN_TASK,
                       .type = SETTING_ENUM,
@@ -101,19 +96,53 @@ static const struct setting rows[N_SETTINGS] = {
 
 static const struct settings_table table = {.service = "cohere", .rows = rows, .n = N_SETTINGS};
 
-static void request(const struct endpoint *ep, const struct input *in, const char *path,
+/* What was stored without a version and names a model is our own from before versions were kept. */
+bool cohere_speaks_v1(const struct endpoint *ep)
+{
+    const struct value *version = &ep->values.v[S_API_VERSION];
+    return version->set ? str_eq(version->s, STR("V1")) : !ep->values.v[S_MODEL_ID].set;
+}
+
+/* Stored endpoints (those with a revision) keep what they have. */
+static struct err *cohere_check(struct endpoint *ep)
+{
+    struct value *version = &ep->values.v[S_API_VERSION];
+    if (ep->rev)
+        return NULL;
+    if (!ep->values.v[S_MODEL_ID].set) {
+        struct err_list list = {0};
+        err_list_add(&list,
+                     "The [service_settings.model_id] field is required for the Cohere V2 API.");
+        return err_list_end(&list, ERR_VALIDATION);
+    }
+    version->set = true;
+    version->s = STR("V2");
+    return NULL;
+}
+
+void cohere_request(const struct endpoint *ep, const struct input *in, const char *path,
                     struct http_out *out)
 {
     const struct value *url = &ep->values.v[S_URL];
-    request_json(out, url->set ? url->s : arena_printf(out->arena, "https://api.cohere.ai%s", path),
+    request_json(out,
+                 url->set ? url->s
+                          : arena_printf(out->arena, "https://api.cohere.ai/%s/%s",
+                                         cohere_speaks_v1(ep) ? "v1" : "v2", path),
                  &in->values.v[S_API_KEY]);
     http_header_add(&out->headers, STR("Request-Source"), STR("unspecified:elasticsearch"));
 }
 
+static void put_model(struct json_out *w, const struct value *model)
+{
+    if (model->set) /* v1 has a default of its own */
+        json_key_str(w, "model", model->s);
+}
+
 /* --- embeddings --- */
 
-/* The request's input type wins over the stored one; v2 wants one in any case. */
-static const char *cohere_input_type(const struct input *in)
+/* The request's input type wins over the stored one; v2 wants one in any case, v1 (NULL) does not.
+ */
+static const char *cohere_input_type(const struct endpoint *ep, const struct input *in)
 {
     enum input_type type = in->input_type;
     const struct value *stored = &in->values.v[S_INPUT_TYPE];
@@ -126,6 +155,8 @@ static const char *cohere_input_type(const struct input *in)
         return "classification";
     case INPUT_CLUSTERING:
         return "clustering";
+    case INPUT_UNSPECIFIED:
+        return cohere_speaks_v1(ep) ? NULL : "search_query";
     default:
         return "search_query";
     }
@@ -145,12 +176,14 @@ static struct err *embed_build(const struct endpoint *ep, const struct input *in
                                struct http_out *out)
 {
     const struct value *v = in->values.v;
-    request(ep, in, "/v2/embed", out);
+    const char *input_type = cohere_input_type(ep, in);
+    cohere_request(ep, in, "embed", out);
     struct body b;
     body_begin(&b);
     json_key_texts(&b.w, "texts", in->texts, in->n_texts);
-    json_key_str(&b.w, "model", v[S_MODEL_ID].s);
-    json_key_cstr(&b.w, "input_type", cohere_input_type(in));
+    put_model(&b.w, &v[S_MODEL_ID]);
+    if (input_type)
+        json_key_cstr(&b.w, "input_type", input_type);
     json_key(&b.w, "embedding_types");
     json_arr(&b.w);
     json_put_cstr(&b.w, cohere_embedding_type(&v[S_EMBEDDING_TYPE]));
@@ -196,10 +229,10 @@ static struct err *rerank_build(const struct endpoint *ep, const struct input *i
 {
     const struct value *v = in->values.v;
     int64_t top_n;
-    request(ep, in, "/v2/rerank", out);
+    cohere_request(ep, in, "rerank", out);
     struct body b;
     body_begin(&b);
-    json_key_str(&b.w, "model", v[S_MODEL_ID].s);
+    put_model(&b.w, &v[S_MODEL_ID]);
     json_key_str(&b.w, "query", in->query);
     json_key_texts(&b.w, "documents", in->texts, in->n_texts);
     if (in->has_return_documents || v[S_RETURN_DOCUMENTS].set)
@@ -221,87 +254,6 @@ static struct err *rerank_parse(const struct endpoint *ep, const struct input *i
     if (!json_is(results, JSON_ARRAY))
         return missing_field("results", "Cohere rerank");
     return ranked_from(results, scores, in, "Cohere rerank", answer->arena, out);
-}
-
-/* --- completion --- */
-
-static struct err *chat_build(const struct endpoint *ep, const struct input *in,
-                              struct http_out *out)
-{
-    request(ep, in, "/v2/chat", out);
-    struct body b;
-    body_begin(&b);
-    json_key(&b.w, "messages");
-    json_arr(&b.w);
-    json_obj(&b.w);
-    json_key_cstr(&b.w, "role", "user");
-    json_key_str(&b.w, "content", in->texts[0]);
-    json_end(&b.w);
-    json_end(&b.w);
-    json_key_str(&b.w, "model", in->values.v[S_MODEL_ID].s);
-    json_key_bool(&b.w, "stream", in->stream);
-    return body_finish(&b, out);
-}
-
-static void read_usage(const struct json *usage, struct usage *out)
-{
-    const struct json *units = json_get(usage, "billed_units");
-    out->known = json_i64(json_get(units, "input_tokens"), &out->in_tokens);
-    if (json_i64(json_get(units, "output_tokens"), &out->out_tokens))
-        out->known = true;
-}
-
-/* The first part that is text: a model that reasons puts its thoughts before it. */
-static struct err *chat_parse_answer(const struct endpoint *ep, const struct input *in,
-                                     const struct http_in *answer, struct result *out)
-{
-    const struct json *root;
-    TRY(answer_json(answer, &root));
-    struct json_iter it = json_iter(json_path(root, "message", "content", NULL));
-    const struct json *text = NULL;
-    for (const struct json *part; !text && (part = json_next(&it));)
-        text = json_get(part, "text");
-    TRY(completion_from(text, "text", "Cohere completion", answer->arena, out));
-    read_usage(json_get(root, "usage"), &out->usage);
-    return NULL;
-}
-
-static struct err *message_end(struct stream *s, const struct json *delta)
-{
-    struct str reason = {0}, message = {0};
-    json_str(json_get(delta, "finish_reason"), &reason);
-    json_str(json_get(delta, "error"), &message);
-    read_usage(json_get(delta, "usage"), &s->usage);
-    if (str_eq(reason, STR("ERROR")) || str_eq(reason, STR("TIMEOUT")))
-        return err_status(500, "Cohere stopped the stream due to an error: %.*s",
-                          STR_ARG(message.n ? message : reason));
-    s->finished = true;
-    return NULL;
-}
-
-static struct err *chat_event(struct stream *s, const struct event *ev, struct sink *sink)
-{
-    struct str type = {0}, text, data = str_trim(ev->data);
-    s->finished = str_eq(data, STR("[DONE]"));
-    if (s->finished || data.n == 0) /* an event without data says nothing */
-        return NULL;
-    const struct json *root;
-    struct err *bad = json_parse(s->scratch, data, &root);
-    if (bad) {
-        err_free(bad);
-        return stream_error(s, (struct str){0});
-    }
-    if (!json_str(json_get(root, "type"), &type)) {
-        struct str message = {0};
-        json_str(json_get(root, "message"), &message);
-        return stream_error(s, message);
-    }
-    if (str_eq(type, STR("content-delta")) &&
-        json_str(json_path(root, "delta", "message", "content", "text", NULL), &text))
-        delta_text(sink, text);
-    else if (str_eq(type, STR("message-end")))
-        return message_end(s, json_get(root, "delta"));
-    return NULL;
 }
 
 /* --- refusals --- */
@@ -335,9 +287,17 @@ static const struct provider_task tasks[] = {
      .one_input = "Cohere completion",
      .default_rpm = 10000,
      .framing = FRAMING_SSE,
-     .build = chat_build,
-     .parse = chat_parse_answer,
-     .on_event = chat_event},
+     .framing_of = cohere_framing,
+     .build = cohere_completion_build,
+     .parse = cohere_completion_parse,
+     .on_event = cohere_completion_event},
+    {.task = TASK_CHAT_COMPLETION,
+     .request_name = "Cohere chat completions",
+     .default_rpm = 10000,
+     .framing = FRAMING_SSE,
+     .build = cohere_chat_build,
+     .parse = cohere_completion_parse,
+     .on_event = cohere_chat_event},
 };
 
 static const char *const group_by[] = {"api_key", NULL};
@@ -350,5 +310,6 @@ const struct provider provider_cohere = {
     .n_tasks = sizeof tasks / sizeof tasks[0],
     .group_by = group_by,
     .similarity = "dot_product",
+    .check = cohere_check,
     .judge = judge,
 };

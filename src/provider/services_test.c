@@ -71,7 +71,7 @@ static void sorted_and_filtered(void **state)
     expect_services(TASK_SPARSE_EMBEDDING, "hugging_face");
     expect_services(TASK_RERANK, "cohere,hugging_face");
     expect_services(TASK_COMPLETION, "cohere,hugging_face,openai");
-    expect_services(TASK_CHAT_COMPLETION, "hugging_face,openai");
+    expect_services(TASK_CHAT_COMPLETION, "cohere,hugging_face,openai");
 }
 
 static void names_tasks_and_settings(void **state)
@@ -79,7 +79,7 @@ static void names_tasks_and_settings(void **state)
     static const struct {
         const char *service, *name, *tasks, *settings;
     } want[] = {
-        {"cohere", "Cohere", "text_embedding,rerank,completion",
+        {"cohere", "Cohere", "text_embedding,rerank,completion,chat_completion",
          "api_key,model_id,rate_limit.requests_per_minute"},
         {"elasticsearch", "Elasticsearch", "text_embedding",
          "num_allocations,num_threads,model_id"},
@@ -168,7 +168,7 @@ static void table_is_sorted_and_found(void **state)
     }
     assert_null(provider_find(STR("Openai")));
     assert_null(provider_find(STR("")));
-    assert_null(provider_task(provider_find(STR("cohere")), TASK_CHAT_COMPLETION));
+    assert_null(provider_task(provider_find(STR("cohere")), TASK_SPARSE_EMBEDDING));
 }
 
 /* What inference counts on without looking. */
