@@ -28,7 +28,7 @@ static struct err *reserve(struct session *s, size_t n_threads)
     const struct plan *p = s->program->plan;
     size_t budget = s->program->info.token_budget;
     size_t global = round_up(p->global_row_bytes * budget, 4096);
-    s->run.local_bytes = round_up(p->local_row_bytes * PLAN_BLOCK_ROWS, 4096);
+    s->run.local_bytes = round_up(p->local_row_bytes * PLAN_MOST_ROWS, 4096);
     s->run.scratch_bytes = round_up(p->scratch_bytes, 4096);
     s->bytes = global + n_threads * (s->run.local_bytes + s->run.scratch_bytes) + 4096;
     if (p->global_row_bytes > MOST_BYTES / budget || s->bytes > MOST_BYTES)

@@ -9,9 +9,8 @@
 
 #include "op.h"
 
-/* Rows a thread takes through a step at once: with the widest local value (an FFN's inner one)
- * this still fits a 1 MiB L2 beside one panel of weights. Seven AVX-512 tiles. */
-#define PLAN_BLOCK_ROWS 98
+/* Most rows of a block, and what local memory is for. */
+#define PLAN_MOST_ROWS 98
 
 struct step {
     enum op_kind kind;
@@ -30,7 +29,8 @@ struct plan {
     size_t n_steps;
     struct place *places;    /* per value */
     size_t global_row_bytes; /* times token_budget: the session's shared memory */
-    size_t local_row_bytes;  /* times PLAN_BLOCK_ROWS: each thread's */
+    size_t local_row_bytes;  /* times PLAN_MOST_ROWS: each thread's */
+    size_t block_rows;       /* rows a thread takes through a step at once */
     size_t scratch_bytes;    /* each thread's */
 };
 

@@ -15,7 +15,7 @@ float *frame_row(const struct frame *f, uint32_t value, size_t row)
     if (f->graph->values[value].data)
         return f->graph->values[value].data + row * value_width(&f->graph->values[value]);
     if (p->local)
-        return (float *)(f->local + p->at * PLAN_BLOCK_ROWS + (row - f->row0) * p->stride);
+        return (float *)(f->local + p->at * PLAN_MOST_ROWS + (row - f->row0) * p->stride);
     return (float *)(f->global + p->at * f->budget + row * p->stride);
 }
 
@@ -33,12 +33,11 @@ struct part part_rows(const struct part *p)
 }
 
 /* Blocks of equal size, so that no thread is left with a large last one. */
-static size_t block_rows(size_t rows, size_t n_threads, size_t tile)
+static size_t block_rows(size_t rows, size_t n_threads, size_t most)
 {
     size_t each = (rows + n_threads - 1) / n_threads;
-    size_t blocks = (each + PLAN_BLOCK_ROWS - 1) / PLAN_BLOCK_ROWS;
-    size_t block = ((each + blocks - 1) / blocks + tile - 1) / tile * tile;
-    return block < PLAN_BLOCK_ROWS ? block : PLAN_BLOCK_ROWS;
+    size_t blocks = (each + most - 1) / most;
+    return (each + blocks - 1) / blocks;
 }
 
 /* Pieces a node is cut into when threads share its columns: several for each thread, so that one
@@ -69,9 +68,9 @@ static void plan_step(struct run *r, const struct step *s, size_t *n)
         return;
     }
     p.rows = s->rows == DIM_TOKENS ? f->batch->n_tokens : f->batch->n_sequences;
-    p.shared = n_threads > 1 && p.rows <= PLAN_BLOCK_ROWS && p.rows < n_threads * SHARE_BELOW_ROWS;
+    p.shared = n_threads > 1 && p.rows <= PLAN_MOST_ROWS && p.rows < n_threads * SHARE_BELOW_ROWS;
     if (!p.shared) {
-        p.block = block_rows(p.rows, n_threads, f->kernels->mr);
+        p.block = block_rows(p.rows, n_threads, f->plan->block_rows);
         add_phase(r, n, &p, (p.rows + p.block - 1) / p.block);
         return;
     }
