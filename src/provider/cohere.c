@@ -140,15 +140,10 @@ static void put_model(struct json_out *w, const struct value *model)
 
 /* --- embeddings --- */
 
-/* The request's input type wins over the stored one; v2 wants one in any case, v1 (NULL) does not.
- */
+/* v2 wants one in any case, v1 (NULL) does not. */
 static const char *cohere_input_type(const struct endpoint *ep, const struct input *in)
 {
-    enum input_type type = in->input_type;
-    const struct value *stored = &in->values.v[S_INPUT_TYPE];
-    if (type == INPUT_UNSPECIFIED && stored->set)
-        input_type_parse(stored->s, &type);
-    switch (type) {
+    switch (call_input_type(in)) {
     case INPUT_INGEST:
         return "search_document";
     case INPUT_CLASSIFICATION:

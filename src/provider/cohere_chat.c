@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#include "openai_shape.h"
+
 static const char completion_name[] = "Cohere completion";
 
 enum framing_kind cohere_framing(const struct endpoint *ep)
@@ -204,42 +206,6 @@ struct err *cohere_completion_event(struct stream *s, const struct event *ev, st
 
 /* --- chat_completion: request --- */
 
-static void put_content(struct json_out *w, const struct chat_message *m)
-{
-    json_key(w, "content");
-    if (!m->content_is_parts) {
-        json_put_str(w, m->content);
-        return;
-    }
-    json_arr(w);
-    for (size_t i = 0; i < m->n_parts; i++) {
-        json_obj(w);
-        json_key_str(w, "type", m->parts[i].type);
-        json_key_str(w, "text", m->parts[i].text);
-        json_end(w);
-    }
-    json_end(w);
-}
-
-static void put_tool_calls(struct json_out *w, const struct chat_message *m)
-{
-    json_key(w, "tool_calls");
-    json_arr(w);
-    for (size_t i = 0; i < m->n_tool_calls; i++) {
-        const struct chat_tool_call *c = &m->tool_calls[i];
-        json_obj(w);
-        json_key_str(w, "id", c->id);
-        json_key_str(w, "type", c->type);
-        json_key(w, "function");
-        json_obj(w);
-        json_key_str(w, "name", c->name);
-        json_key_str(w, "arguments", c->arguments);
-        json_end(w);
-        json_end(w);
-    }
-    json_end(w);
-}
-
 /* OpenAI's newer word for the system's voice is unknown to Cohere. */
 static struct str role_of(const struct chat_message *m)
 {
@@ -255,11 +221,11 @@ static void put_messages(struct json_out *w, const struct chat *c)
         json_obj(w);
         json_key_str(w, "role", role_of(m));
         if (m->has_content)
-            put_content(w, m);
+            openai_put_content(w, m);
         if (m->tool_call_id.p)
             json_key_str(w, "tool_call_id", m->tool_call_id);
         if (m->n_tool_calls)
-            put_tool_calls(w, m);
+            openai_put_tool_calls(w, m);
         json_end(w);
     }
     json_end(w);

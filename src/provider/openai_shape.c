@@ -4,7 +4,7 @@
 
 /* --- request --- */
 
-static void put_tool_calls(struct json_out *w, const struct chat_message *m)
+void openai_put_tool_calls(struct json_out *w, const struct chat_message *m)
 {
     json_key(w, "tool_calls");
     json_arr(w);
@@ -23,7 +23,7 @@ static void put_tool_calls(struct json_out *w, const struct chat_message *m)
     json_end(w);
 }
 
-static void put_content(struct json_out *w, const struct chat_message *m)
+void openai_put_content(struct json_out *w, const struct chat_message *m)
 {
     json_key(w, "content");
     if (!m->content_is_parts) {
@@ -44,12 +44,12 @@ static void put_message(struct json_out *w, const struct chat_message *m)
 {
     json_obj(w);
     if (m->has_content)
-        put_content(w, m);
+        openai_put_content(w, m);
     json_key_str(w, "role", m->role);
     if (m->tool_call_id.p)
         json_key_str(w, "tool_call_id", m->tool_call_id);
     if (m->n_tool_calls)
-        put_tool_calls(w, m);
+        openai_put_tool_calls(w, m);
     json_end(w);
 }
 

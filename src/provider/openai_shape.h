@@ -15,6 +15,9 @@ struct openai_style {
  * user may be empty; a chat request's own model wins. */
 void openai_chat_body(struct json_out *, const struct input *, struct str model, struct str user,
                       const struct openai_style *);
+/* Parts of a message: its member content, as text or parts, and its member tool_calls. */
+void openai_put_content(struct json_out *, const struct chat_message *);
+void openai_put_tool_calls(struct json_out *, const struct chat_message *);
 /* {"data": [{"embedding": [...]}], "usage": {"prompt_tokens"}} */
 struct err *openai_embed_parse(const struct http_in *, const struct input *,
                                const char *request_name, struct result *out);

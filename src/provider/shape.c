@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "bug.h"
+#include "map.h"
 
 /* The largest body we send; requests themselves are bounded far below by http.max_content_length.
  */
@@ -68,6 +69,24 @@ static bool header_may_be_set(struct str name)
     return name.n > 0;
 }
 
+struct err *request_header(struct http_out *out, struct str name, struct str value,
+                           const char *scope)
+{
+    if (!header_may_be_set(name))
+        return err_new(ERR_ARGUMENT, "[%s] the header [%.*s] of [headers] must not be set", scope,
+                       STR_ARG(str_sub(name, 0, 200)));
+    size_t i = 0;
+    while (i < out->headers.n && !str_eq_nocase(out->headers.h[i].name, name))
+        i++;
+    if (i < out->headers.n)
+        out->headers.h[i].value = value;
+    else if (out->headers.n < HTTP_MAX_HEADERS)
+        http_header_add(&out->headers, name, value);
+    else
+        return err_new(ERR_ARGUMENT, "[%s] [headers] has too many members", scope);
+    return NULL;
+}
+
 struct err *request_headers(const struct value *headers, struct http_out *out)
 {
     if (!headers || !headers->set)
@@ -75,21 +94,8 @@ struct err *request_headers(const struct value *headers, struct http_out *out)
     struct json_iter it = json_iter(headers->json);
     for (const struct json *v; (v = json_next(&it));) {
         struct str value;
-        if (!json_str(v, &value))
-            continue;
-        if (!header_may_be_set(v->key))
-            return err_new(ERR_ARGUMENT,
-                           "[task_settings] the header [%.*s] of [headers] must not be set",
-                           STR_ARG(str_sub(v->key, 0, 200)));
-        size_t i = 0;
-        while (i < out->headers.n && !str_eq_nocase(out->headers.h[i].name, v->key))
-            i++;
-        if (i < out->headers.n)
-            out->headers.h[i].value = value;
-        else if (out->headers.n < HTTP_MAX_HEADERS)
-            http_header_add(&out->headers, v->key, value);
-        else
-            return err_new(ERR_ARGUMENT, "[task_settings] [headers] has too many members");
+        if (json_str(v, &value))
+            TRY(request_header(out, v->key, value, "task_settings"));
     }
     return NULL;
 }
@@ -106,6 +112,24 @@ bool call_top_n(const struct input *in, int64_t *out)
     else
         return false;
     return true;
+}
+
+enum input_type call_input_type(const struct input *in)
+{
+    enum input_type type = in->input_type;
+    const struct value *stored = settings_get(&in->values, "input_type");
+    if (type == INPUT_UNSPECIFIED && stored && stored->set)
+        input_type_parse(stored->s, &type);
+    return type;
+}
+
+struct err *input_type_known(enum input_type type, const char *label)
+{
+    if (type != INPUT_CLASSIFICATION && type != INPUT_CLUSTERING)
+        return NULL;
+    struct err_list list = {0};
+    err_list_add(&list, "Input type [%s] is not supported for [%s]", input_type_name(type), label);
+    return err_list_end(&list, ERR_VALIDATION);
 }
 
 bool call_return_documents(const struct input *in)
@@ -200,21 +224,44 @@ static struct err *bytes_row(const struct json *row, struct arena *arena, struct
     return NULL;
 }
 
-struct err *bytes_from(const struct json *rows, enum result_kind kind, const struct input *in,
-                       const char *request_name, struct arena *arena, struct result *out)
+struct err *bytes_at(const struct json *rows, const char *member, enum result_kind kind,
+                     const struct input *in, const char *request_name, struct arena *arena,
+                     struct result *out)
 {
     if (rows->n != in->n_texts)
         return wrong_count(rows->n, in->n_texts, request_name);
     *out = (struct result){.kind = kind, .n = rows->n};
     out->embeddings = arena_array(arena, rows->n, sizeof *out->embeddings);
+    size_t *at = member ? row_order(rows, arena) : NULL;
     size_t i = 0;
     struct json_iter it = json_iter(rows);
     for (const struct json *row; (row = json_next(&it)); i++) {
-        if (!json_is(row, JSON_ARRAY) || !row->flat || row->n == 0)
-            return missing_field("embeddings", request_name);
-        TRY(bytes_row(row, arena, &out->embeddings[i]));
+        const struct json *numbers = row_numbers(row, member);
+        if (!json_is(numbers, JSON_ARRAY) || !numbers->flat || numbers->n == 0)
+            return missing_field(member ? member : "embeddings", request_name);
+        TRY(bytes_row(numbers, arena, &out->embeddings[at ? at[i] : i]));
     }
     return NULL;
+}
+
+struct err *bytes_from(const struct json *rows, enum result_kind kind, const struct input *in,
+                       const char *request_name, struct arena *arena, struct result *out)
+{
+    return bytes_at(rows, NULL, kind, in, request_name, arena, out);
+}
+
+size_t sparse_unique(struct sparse_item *items, size_t n)
+{
+    struct map *seen = map_new();
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (map_get(seen, items[i].token))
+            continue;
+        map_put(seen, items[i].token, items);
+        items[kept++] = items[i];
+    }
+    map_free(seen);
+    return kept;
 }
 
 static struct err *ranked_row(const struct json *row, const char *const *score_names,
@@ -318,6 +365,18 @@ void verdict_message(const struct http_in *in, struct verdict *out, ...)
         node = json_get(node, key);
     va_end(ap);
     json_str(node, &out->message);
+}
+
+void judge_by_detail(const struct endpoint *ep, const struct http_in *in, struct verdict *out)
+{
+    verdict_by_status(in->status, out);
+    verdict_message(in, out, "detail", NULL);
+    if (in->status == 500 || in->status == 429)
+        out->action = VERDICT_RETRY;
+    else if (in->status == 400 || in->status == 422)
+        verdict_set(out, VERDICT_FAIL, "Received an input validation error response");
+    else if (in->status == 402)
+        verdict_set(out, VERDICT_FAIL, "Payment required");
 }
 
 /* Enough to see what is wrong, and not a whole page of HTML. */

@@ -22,6 +22,8 @@ void json_key_texts(struct json_out *, const char *key, const struct str *texts,
 /* The caller's own headers ({S: S}, from task settings) come last and win over ours. Errors: one
  * that frames the message, or no header name. */
 struct err *request_headers(const struct value *headers, struct http_out *);
+/* One of them, from `scope` ("service_settings"). The bytes of name and value are kept. */
+struct err *request_header(struct http_out *, struct str name, struct str value, const char *scope);
 
 /* --- rows that several services share --- */
 
@@ -70,6 +72,10 @@ struct err *request_headers(const struct value *headers, struct http_out *);
 /* --- settings of a call: what the request says at its root wins --- */
 
 bool call_top_n(const struct input *, int64_t *out);
+/* The request's, else the stored one, else INPUT_UNSPECIFIED. */
+enum input_type call_input_type(const struct input *);
+/* For services that know ingest and search only; label as in GET _services. */
+struct err *input_type_known(enum input_type, const char *label);
 /* Asked for in the request, else in the settings, else false. */
 bool call_return_documents(const struct input *);
 
@@ -86,6 +92,12 @@ struct err *floats_from(const struct json *rows, const char *member, const struc
 /* Arrays of numbers -128..127. kind: RESULT_BYTES or RESULT_BITS. */
 struct err *bytes_from(const struct json *rows, enum result_kind kind, const struct input *,
                        const char *request_name, struct arena *, struct result *out);
+/* The same where the array is a member of the row, in the order of floats_from. */
+struct err *bytes_at(const struct json *rows, const char *member, enum result_kind kind,
+                     const struct input *, const char *request_name, struct arena *,
+                     struct result *out);
+/* Drops tokens that were seen before: what is printed is an object. The number that is left. */
+size_t sparse_unique(struct sparse_item *, size_t n);
 /* [{"index", <score>, "document": {"text"} | "text"}] as sent; texts only when asked for, taken
  * from the input where the provider sent none. */
 struct err *ranked_from(const struct json *rows, const char *const *score_names,
@@ -107,6 +119,8 @@ void verdict_set(struct verdict *, enum verdict_action, const char *prefix);
 /* The text at a path of the body, if it is JSON: verdict_message(in, out, "error", "message", NULL)
  */
 void verdict_message(const struct http_in *, struct verdict *out, ...) __attribute__((sentinel));
+/* Jina's and Voyage's: {"detail": "..."}; 500 and 429 are worth another try. */
+void judge_by_detail(const struct endpoint *, const struct http_in *, struct verdict *out);
 /* The beginning of the body as it is: for services whose errors have no shape. */
 void verdict_raw_message(const struct http_in *, struct verdict *out);
 
