@@ -365,7 +365,7 @@ static void stream_done(struct upstream *up)
         upstream_fail(up, e);
         return;
     }
-    if (!up->stream.finished) {
+    if (!up->stream.finished && !up->stream.may_end) {
         struct err *cut = err_new(ERR_IO, "the stream ended before it was complete");
         upstream_fail(up, upstream_wrap(up, cut));
         return;

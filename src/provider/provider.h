@@ -31,6 +31,8 @@ struct stream {
     struct arena *arena;   /* of the call */
     struct arena *scratch; /* reset after each event */
     bool finished;         /* the provider said that it is complete ([DONE], message-end) */
+    bool may_end;          /* nothing says so but the end of the body, which is a good one from here
+                              on; events may still come (Gemini after a finishReason) */
     struct usage usage;
     void *state; /* the provider's own, in arena */
 };
@@ -51,7 +53,8 @@ struct provider_task {
     /* A whole 2xx answer. Errors: "Failed to find required field [data] in X response". */
     struct err *(*parse)(const struct endpoint *, const struct input *, const struct http_in *,
                          struct result *out);
-    /* One event of a 2xx stream: calls sink->delta, sets finished; an err ends the stream. */
+    /* One event of a 2xx stream: calls sink->delta, sets finished or may_end; an err ends the
+     * stream. */
     struct err *(*on_event)(struct stream *, const struct event *, struct sink *);
 };
 
