@@ -90,7 +90,7 @@ def test_embeddings_are_those_of_sentence_transformers(local, name):
 @needs_model
 def test_a_batch_gives_what_single_calls_give(local):
     """Padding next to longer texts must not change a result."""
-    examples = list(EXAMPLES.values()) * 3
+    examples = list(EXAMPLES.values()) * (3 if FACTOR == 1 else 1)
     for example, got in zip(examples, embed(local, [e["text"] for e in examples])):
         assert cosine(got, example["embedding_256"]) >= 0.99999, example["name"]
 
@@ -100,7 +100,7 @@ def test_a_long_text_is_cut_at_the_models_limit(local):
     text = EXAMPLES["long_truncated"]["text"]
     long, longer = embed(local, [text, text + " and something quite different" * 50])
     assert cosine(long, longer) > 0.999999
-    (huge,) = embed(local, "word " * 200000)
+    (huge,) = embed(local, "word " * (200000 if FACTOR == 1 else 20000))
     assert len(huge) == 384
 
 
@@ -121,7 +121,7 @@ def test_many_clients_at_once(local):
         (got,) = embed(local, example["text"])
         return cosine(got, example["embedding_256"])
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
-        assert min(pool.map(one, range(96))) >= 0.99999
+        assert min(pool.map(one, range(96 if FACTOR == 1 else 24))) >= 0.99999
 
 
 @needs_model
@@ -237,7 +237,8 @@ def test_a_full_queue_is_429(alone):
                                               "service_settings": SETTINGS}).status == 200
     big = []
     thread = threading.Thread(target=lambda: big.append(
-        server.post(PATH, {"input": [EXAMPLES["paragraph"]["text"]] * 60})))
+        server.post(PATH + "?timeout=5m", {
+            "input": [EXAMPLES["paragraph"]["text"]] * (60 if FACTOR == 1 else 20)})))
     thread.start()
     answers = []
     while thread.is_alive() and not any(a.status == 429 for a in answers):
