@@ -7,7 +7,7 @@
  *     TRY(session_run(s, &batch, &out));     // out is borrowed until the next run
  *     session_free(s); program_unref(p);
  *
- * program: a loaded model, immutable, counted: graph in run order, weights mapped or packed once and
+ * program: a loaded model, immutable, counted: graph in run order, weights read and packed once and
  * shared by all sessions. session: what one allocation needs to run it (activation memory planned
  * for the token budget, a team of threads); one thread uses it at a time.
  *
@@ -58,7 +58,7 @@ struct program_info {
     uint32_t max_seq_length;  /* what sentence_bert_config.json asks for: 256; else max_tokens */
     uint32_t vocab_size;
     uint32_t dimensions;      /* length of one output row */
-    const char *pooling;      /* "mean", "cls", "max", "mean_sqrt_len", "lasttoken" */
+    const char *pooling;      /* "mean", "cls", "max", "mean_sqrt_len", "lasttoken", "weightedmean" */
     bool normalized;          /* rows have unit L2 norm */
     size_t weight_bytes;
     uint32_t token_budget;
@@ -75,7 +75,7 @@ void session_free(struct session *);
 /* out: f32 [n_sequences, dimensions]. ERR_ARGUMENT for ids out of range and the like. */
 struct err *session_run(struct session *, const struct token_batch *, struct tensor *out);
 
-/* "avx512 (bf16)", "avx2", "generic": what this machine runs, chosen at run time. */
+/* "avx512", "avx2", "generic": what this machine runs, chosen at run time; all in fp32. */
 const char *engine_kernels(void);
 
 #endif

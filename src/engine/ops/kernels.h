@@ -38,7 +38,7 @@ struct gemm {
 /* One head of one sequence: out = softmax(q k^T * scale) v. */
 struct attend {
     size_t n, d;            /* tokens of the sequence; head size */
-    const float *q, *k, *v; /* [n, d], rows ld_in floats apart */
+    const float *q, *k, *v; /* [n, d], rows ldq, ldk and ldv floats apart */
     size_t ldq, ldk, ldv;
     float scale;
     float *out; /* [n, d], rows ld_out floats apart */
@@ -48,7 +48,7 @@ struct attend {
 
 struct kernels {
     const char *name;
-    size_t mr, nr;      /* rows of a tile, columns of a panel */
+    size_t nr;          /* columns of a panel */
     bool (*runs)(void); /* on this machine */
     void (*gemm)(const struct gemm *);
     void (*attend)(const struct attend *);

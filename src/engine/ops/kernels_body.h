@@ -445,7 +445,6 @@ static float sum_squares(const float *x, size_t n)
 extern const struct kernels KERNELS;
 const struct kernels KERNELS = {
     .name = KERNELS_NAME,
-    .mr = TILE_ROWS,
     .nr = PANEL,
     .runs = machine_has,
     .gemm = gemm,
