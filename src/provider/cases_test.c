@@ -29,7 +29,7 @@
 #include "input.h"
 #include "provider.h"
 
-#define MAX_CASES  511
+#define MAX_CASES  4095
 #define TEXT_LIMIT ((size_t)16 << 20)
 
 struct run {
