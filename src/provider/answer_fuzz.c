@@ -13,7 +13,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 /* Has every required setting of every service; the wrong ones are dropped by store parsing. */
 static const char stored[] =
     "{\"service_settings\":{\"model_id\":\"m\",\"url\":\"http://h/x\",\"num_threads\":1,"
-    "\"num_allocations\":1},\"task_settings\":{\"return_documents\":true,\"top_n\":2}}";
+    "\"num_allocations\":1,\"model\":\"m\",\"resource_name\":\"r\",\"deployment_id\":\"d\","
+    "\"api_version\":\"1\",\"target\":\"http://h/x\",\"provider\":\"cohere\","
+    "\"endpoint_type\":\"token\"},\"task_settings\":{\"return_documents\":true,\"top_n\":2}}";
 static const char secrets[] = "{\"api_key\":\"k\"}";
 
 static struct endpoint *endpoint_of(const struct provider *p, const struct provider_task *t)
