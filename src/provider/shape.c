@@ -282,6 +282,7 @@ static struct err *ranked_row(const struct json *row, const char *const *score_n
     out->score = (float)value;
     if (call_return_documents(in)) {
         if (!json_str(json_path(row, "document", "text", NULL), &out->text) &&
+            !json_str(json_path(row, "input", "text", NULL), &out->text) && /* IBM */
             !json_str(json_get(row, "text"), &out->text))
             out->text = in->texts[out->index];
     }
