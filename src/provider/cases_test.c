@@ -13,7 +13,9 @@
  *   answers          each {status, headers, body} and what becomes of it: `result`, `error` or
  *                    `verdict`; `usage`. A body that is no string stands for its own text
  *   streams          each {chunks, deltas, finished, error, usage}. Every stream is fed twice: as
- *                    its chunks, and byte by byte. finished: it may end there
+ *                    its chunks, and byte by byte. finished: it may end there. A chunk
+ *                    that is an object is a message of an AWS event stream: its headers, all
+ *                    texts, and its `payload`
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,6 +26,7 @@
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <zlib.h>
 
 #include "framing.h"
 #include "input.h"
@@ -341,6 +344,53 @@ static void feed(struct player *p, struct str bytes, size_t step)
     }
 }
 
+static void put_be(struct buf *out, uint32_t v, int n_bytes)
+{
+    while (n_bytes-- > 0)
+        buf_char(out, (char)(v >> (8 * n_bytes)));
+}
+
+static void put_crc(struct buf *out)
+{
+    put_be(out, (uint32_t)crc32(0, (const Bytef *)out->p, (uInt)out->n), 4);
+}
+
+/* {":event-type": "x", ..., "payload": text or JSON} as an AWS message. */
+static struct str aws_message_of(struct arena *arena, const struct json *v)
+{
+    struct buf headers, out;
+    struct str payload = STR("");
+    buf_init(&headers, TEXT_LIMIT);
+    buf_init(&out, TEXT_LIMIT);
+    struct json_iter it = json_iter(v);
+    for (const struct json *h; (h = json_next(&it));) {
+        if (str_eq(h->key, STR("payload"))) {
+            payload = json_is(h, JSON_STRING) ? h->text : json_raw(h);
+            continue;
+        }
+        put_be(&headers, (uint32_t)h->key.n, 1);
+        buf_put(&headers, h->key);
+        put_be(&headers, 7, 1);
+        put_be(&headers, (uint32_t)h->text.n, 2);
+        buf_put(&headers, h->text);
+    }
+    put_be(&out, (uint32_t)(headers.n + payload.n + 16), 4);
+    put_be(&out, (uint32_t)headers.n, 4);
+    put_crc(&out);
+    buf_put(&out, buf_str(&headers));
+    buf_put(&out, payload);
+    put_crc(&out);
+    struct str message = arena_dup(arena, buf_str(&out));
+    buf_deinit(&headers);
+    buf_deinit(&out);
+    return message;
+}
+
+static struct str chunk_bytes(struct arena *arena, const struct json *chunk)
+{
+    return json_is(chunk, JSON_OBJECT) ? aws_message_of(arena, chunk) : chunk->text;
+}
+
 static void expect_stream(struct run *r, const struct json *v, bool bytewise)
 {
     struct buf deltas;
@@ -357,7 +407,7 @@ static void expect_stream(struct run *r, const struct json *v, bool bytewise)
                                .scratch = arena_new(ARENA_NO_LIMIT)};
     struct json_iter it = json_iter(json_get(v, "chunks"));
     for (const struct json *chunk; (chunk = json_next(&it));)
-        feed(&p, chunk->text, bytewise ? 1 : SIZE_MAX / 2);
+        feed(&p, chunk_bytes(r->arena, chunk), bytewise ? 1 : SIZE_MAX / 2);
     framing_end(&p.framing);
     play(&p);
     json_end(&list);

@@ -106,7 +106,8 @@ static void put_chat_options(struct json_out *w, const struct chat *c,
 {
     if (c->has_max_completion_tokens)
         json_key_i64(w, style->max_field, c->max_completion_tokens);
-    json_key_i64(w, "n", 1);
+    if (!style->bare)
+        json_key_i64(w, "n", 1);
     if (c->n_stop)
         json_key_texts(w, "stop", c->stop, c->n_stop);
     if (c->has_temperature)
@@ -135,7 +136,8 @@ void openai_chat_body(struct json_out *w, const struct input *in, struct str mod
     if (model.n && !style->omits_model)
         json_key_str(w, "model", model);
     put_chat_options(w, chat, style);
-    json_key_bool(w, "stream", in->stream);
+    if (!style->bare)
+        json_key_bool(w, "stream", in->stream);
     if (in->stream && style->stream_options) {
         json_key(w, "stream_options");
         json_obj(w);

@@ -9,6 +9,7 @@ struct openai_style {
     const char *max_field; /* "max_completion_tokens" or "max_tokens" */
     bool stream_options;   /* asks for usage at the end of a stream */
     bool omits_model;      /* the URL says it */
+    bool bare;             /* neither n nor stream: Elasticsearch's own chat request */
 };
 
 /* The members of a chat request, for completion (one user message) and chat_completion. model and
