@@ -79,6 +79,8 @@ static const struct listing {
     {"elasticsearch", "Elasticsearch", "text_embedding", "num_allocations,num_threads,model_id"},
     {"fireworksai", "FireworksAI", "text_embedding,completion,chat_completion",
      "api_key,model_id,rate_limit.requests_per_minute"},
+    {"googleaistudio", "Google AI Studio", "text_embedding,completion",
+     "api_key,model_id,rate_limit.requests_per_minute"},
     {"groq", "Groq", "completion,chat_completion",
      "api_key,model_id,rate_limit.requests_per_minute"},
     {"hugging_face", "Hugging Face",
@@ -100,6 +102,8 @@ static const struct listing {
      "api_key,url,model_id,rate_limit.requests_per_minute"},
     {"voyageai", "Voyage AI", "text_embedding,rerank",
      "api_key,model_id,rate_limit.requests_per_minute"},
+    {"watsonxai", "IBM Watsonx", "text_embedding,rerank,completion,chat_completion",
+     "api_key,url,api_version,model_id,project_id,max_input_tokens"},
 };
 
 static bool lists_task(const struct listing *w, const char *task)

@@ -183,7 +183,7 @@ static struct err *put_signature(struct buf *to, size_t from, EVP_PKEY *key)
 
 static struct err *put_assertion(struct buf *to, const struct key_file *f, int64_t now_s)
 {
-    EVP_PKEY *key;
+    EVP_PKEY *key = NULL;
     TRY(read_key(f->key, &key));
     size_t from = to->n;
     put_claim(to, f, now_s);
