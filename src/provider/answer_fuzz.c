@@ -15,7 +15,8 @@ static const char stored[] =
     "{\"service_settings\":{\"model_id\":\"m\",\"url\":\"http://h/x\",\"num_threads\":1,"
     "\"num_allocations\":1,\"model\":\"m\",\"resource_name\":\"r\",\"deployment_id\":\"d\","
     "\"api_version\":\"1\",\"target\":\"http://h/x\",\"provider\":\"cohere\","
-    "\"endpoint_type\":\"token\",\"project_id\":\"p\",\"location\":\"l\"},\"task_settings\":{\"return_documents\":true,\"top_n\":2}}";
+    "\"endpoint_type\":\"token\",\"project_id\":\"p\",\"location\":\"l\"},"
+    "\"task_settings\":{\"return_documents\":true,\"top_n\":2}}";
 static const char secrets[] = "{\"api_key\":\"k\"}";
 
 static struct endpoint *endpoint_of(const struct provider *p, const struct provider_task *t)

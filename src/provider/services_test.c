@@ -81,6 +81,8 @@ static const struct listing {
      "api_key,model_id,rate_limit.requests_per_minute"},
     {"googleaistudio", "Google AI Studio", "text_embedding,completion",
      "api_key,model_id,rate_limit.requests_per_minute"},
+    {"googlevertexai", "Google Vertex AI", "text_embedding,rerank,completion,chat_completion",
+     "service_account_json,location,project_id,model_id,rate_limit.requests_per_minute"},
     {"groq", "Groq", "completion,chat_completion",
      "api_key,model_id,rate_limit.requests_per_minute"},
     {"hugging_face", "Hugging Face",
