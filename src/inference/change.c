@@ -169,6 +169,11 @@ static void store_done(void *job)
 
 static void op_store(struct op *op)
 {
+    struct err *e = extras_check_fallback(op->inf, op->ep);
+    if (e) {
+        op_fail(op, e);
+        return;
+    }
     endpoint_to_store(op->ep, &op->stored, &op->secret);
     pool_run(op->inf->parts.pool, op->change.loop, store_work, store_done, op);
 }
@@ -178,6 +183,15 @@ static void op_store(struct op *op)
 static struct op *op_of_sink(struct sink *sink)
 {
     return (struct op *)((char *)sink - offsetof(struct op, sink));
+}
+
+/* Takes the copy that has been measured. */
+static struct err *replace_draft(struct op *op, struct endpoint *measured)
+{
+    measured->provider = op->ep->provider;
+    endpoint_unref(op->ep);
+    op->ep = measured;
+    return extras_attach(op->inf, measured);
 }
 
 /* The size found is checked against the size asked for, and kept. */
@@ -200,11 +214,7 @@ static struct err *probe_dimensions(struct op *op, const struct result *result)
     bool given = similarity && similarity->set;
     struct endpoint *measured =
         endpoint_with_dimensions(op->ep, found, given ? NULL : op->ep->provider->similarity);
-    measured->provider = op->ep->provider;
-    inference_attach_group(op->inf, measured);
-    endpoint_unref(op->ep);
-    op->ep = measured;
-    return NULL;
+    return replace_draft(op, measured);
 }
 
 static void probe_done(struct sink *sink, const struct result *result)
@@ -418,11 +428,12 @@ static struct err *create_draft(struct op *op)
                           "[%.*s] matches existing trained model ID(s) but must not.",
                           STR_ARG(c->id));
     const struct provider_task *pt = provider_task(provider, task);
-    TRY(endpoint_parse(provider->settings, pt->default_rpm, c->id, task, c->body, &op->ep));
+    TRY(endpoint_parse(provider_settings(provider), pt->default_rpm, c->id, task, c->body,
+                       &op->ep));
     op->ep->provider = provider;
     if (provider->check)
         TRY(provider->check(op->ep));
-    inference_attach_group(op->inf, op->ep);
+    TRY(extras_attach(op->inf, op->ep));
     return busy_begin(op) ? NULL : busy_err(op);
 }
 
@@ -480,8 +491,7 @@ static struct err *update_draft(struct op *op, bool *changed)
     op->ep->provider = op->old->provider;
     if (op->ep->provider->check)
         TRY(op->ep->provider->check(op->ep));
-    inference_attach_group(op->inf, op->ep);
-    return NULL;
+    return extras_attach(op->inf, op->ep);
 }
 
 void inference_update(struct inference *inf, const struct endpoint_change *change)

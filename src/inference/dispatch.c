@@ -1,6 +1,9 @@
 /* dispatch: a request read for its endpoint, and a call sent to whoever answers it. */
 #include <stdio.h>
 
+#include "clock.h"
+#include "log.h"
+#include "metrics.h"
 #include "private.h"
 
 /* --- reading a request --- */
@@ -64,18 +67,37 @@ struct err *inference_input(const struct endpoint *ep, enum task url_task, bool 
 
 /* --- a call under way --- */
 
-/* Stands between the call and its sink: keeps the deadline. Lives in the call's arena. */
+/* Stands between the call and its sink: keeps the deadline, the cache and the way to a fallback.
+ * Lives in the call's arena. */
 struct flight {
     struct sink sink;
     struct sink *outer;
+    struct inference *inf;
     struct call *call;
     struct loop_timer timer;
-    bool timed_out;
+    bool timed_out, began;
+    struct endpoint *own, *other; /* the one asked for; the one that answers for it, a reference */
+    size_t next_fallback;
+    struct input asked;  /* the input before anybody shortened it */
+    struct cache *cache; /* NULL: the answer is not kept */
+    char key[CACHE_KEY_BYTES];
 };
+
+static void flight_go(struct flight *f);
+
+/* The call as its owner knows it; what is returned is dropped after the last word to the owner. */
+static struct endpoint *flight_end(struct flight *f)
+{
+    loop_timer_cancel(&f->timer);
+    f->call->sink = f->outer;
+    f->call->endpoint = f->own;
+    return f->other;
+}
 
 static bool flight_delta(struct sink *sink, const struct delta *delta)
 {
     struct flight *f = (struct flight *)sink;
+    f->began = true;
     if (!f->call->whole)
         loop_timer_cancel(&f->timer); /* a stream that has begun has no deadline */
     return f->outer->delta(f->outer, delta);
@@ -84,27 +106,98 @@ static bool flight_delta(struct sink *sink, const struct delta *delta)
 static void flight_done(struct sink *sink, const struct result *result)
 {
     struct flight *f = (struct flight *)sink;
-    loop_timer_cancel(&f->timer);
-    f->call->sink = f->outer;
-    f->outer->done(f->outer, result);
+    struct sink *outer = f->outer;
+    struct endpoint *other = flight_end(f);
+    if (f->cache && result && !other)
+        cache_put(f->cache, f->key, result, clock_mono_ms());
+    outer->done(outer, result);
+    endpoint_unref(other);
+}
+
+/* --- fallback --- */
+
+/* Is it worth asking somebody else? */
+static bool elsewhere(const struct flight *f, const struct err *e)
+{
+    if (f->timed_out || f->began || atomic_load_explicit(&f->call->cancelled, memory_order_acquire))
+        return false;
+    if (e->elsewhere || e->kind == ERR_TOO_MANY || e->kind == ERR_UNAVAILABLE)
+        return true;
+    return endpoint_is_local(f->call->endpoint) && (e->kind == ERR_NOT_FOUND || e->status == 409);
+}
+
+/* Makes the call one on `other`, if that can answer it. */
+static bool take_over(struct flight *f, struct endpoint *other)
+{
+    struct call *call = f->call;
+    const struct provider_task *task = provider_task(other->provider, other->task);
+    struct err *e = extras_agree(f->own, other);
+    if (!e && call->input.stream && task->framing == FRAMING_NONE)
+        e = err_status(405, "it does not stream");
+    struct input in = f->asked;
+    if (!e && endpoint_call_values(other, call->arena, in.task_settings, &in.values))
+        e = endpoint_call_values(other, call->arena, NULL, &in.values);
+    if (e) {
+        err_free(e);
+        return false;
+    }
+    if (in.n_texts) {
+        in.texts = arena_array(call->arena, in.n_texts, sizeof *in.texts);
+        memcpy(in.texts, f->asked.texts, in.n_texts * sizeof *in.texts);
+    }
+    endpoint_unref(f->other);
+    f->other = other;
+    call->endpoint = other;
+    call->input = in;
+    return true;
+}
+
+/* True: another endpoint has the call now. */
+static bool fall_back(struct flight *f, const struct err *e)
+{
+    const struct extras *x = extras_of(f->own);
+    if (!x->n_fallback || !elsewhere(f, e))
+        return false;
+    while (f->next_fallback < x->n_fallback) {
+        struct endpoint *other = inference_find(f->inf, x->fallback[f->next_fallback++]);
+        if (other && take_over(f, other)) {
+            metric_add(METRIC_FALLBACKS, 1);
+            log_warn("falling back", LOG_S("inference_id", f->own->id),
+                     LOG_S("fallback", other->id), LOG_I("status", e->status));
+            return true;
+        }
+        endpoint_unref(other);
+    }
+    return false;
+}
+
+static struct err *timeout_err(const struct call *call)
+{
+    long long ms = (long long)call->timeout_ms;
+    if (ms % 1000 == 0)
+        return err_status(408, "Request timed out after [%llds]", ms / 1000);
+    return err_status(408, "Request timed out after [%lldms]", ms);
 }
 
 static void flight_fail(struct sink *sink, struct err *e)
 {
     struct flight *f = (struct flight *)sink;
-    loop_timer_cancel(&f->timer);
-    f->call->sink = f->outer;
+    if (fall_back(f, e)) {
+        err_free(e);
+        flight_go(f);
+        return;
+    }
     if (f->timed_out) {
         err_free(e);
-        e = err_status(408, "Request timed out after [%lldms]", (long long)f->call->timeout_ms);
-        if (f->call->timeout_ms % 1000 == 0) {
-            err_free(e);
-            e = err_status(408, "Request timed out after [%llds]",
-                           (long long)(f->call->timeout_ms / 1000));
-        }
+        e = timeout_err(f->call);
     }
-    f->outer->fail(f->outer, e);
+    struct sink *outer = f->outer;
+    struct endpoint *other = flight_end(f);
+    outer->fail(outer, e);
+    endpoint_unref(other);
 }
+
+/* --- the beginning --- */
 
 static void flight_late(struct loop_timer *timer)
 {
@@ -120,17 +213,69 @@ void inference_cancel(struct call *call)
         call->on_cancel(call);
 }
 
+static void flight_go(struct flight *f)
+{
+    struct inference *inf = f->inf;
+    struct call *call = f->call;
+    call->sink = &f->sink;
+    if (endpoint_is_local(call->endpoint))
+        deployment_submit(inf->parts.models, call->endpoint->id, call);
+    else if (!split_submit(inf, call) && !hedge_submit(inf, call))
+        upstream_submit(inf, call);
+}
+
+/* Timeouts of the endpoint's own; total holds for streams too. */
+static void flight_deadline(struct flight *f)
+{
+    const struct extras *x = extras_of(f->own);
+    struct call *call = f->call;
+    int64_t now = clock_mono_ms(), own_ms = x->total_ms;
+    if (x->total_ms)
+        call->whole = true;
+    else if (call->input.stream && x->first_token_ms)
+        own_ms = x->first_token_ms;
+    if (own_ms && (!call->deadline_ms || now + own_ms < call->deadline_ms)) {
+        call->deadline_ms = now + own_ms;
+        call->timeout_ms = own_ms;
+    }
+    if (call->deadline_ms)
+        loop_timer_set(call->loop, &f->timer, call->deadline_ms, flight_late);
+}
+
+/* True: the answer was there, and is given. */
+static bool flight_cached(struct flight *f)
+{
+    struct cache *cache = extras_of(f->own)->cache;
+    if (!cache || f->call->input.stream)
+        return false;
+    cache_key(&f->call->input, f->key);
+    struct cached *hit = cache_find(cache, f->key, clock_mono_ms());
+    metric_add(hit ? METRIC_CACHE_HITS : METRIC_CACHE_MISSES, 1);
+    if (!hit) {
+        f->cache = cache;
+        return false;
+    }
+    f->outer->done(f->outer, cached_result(hit));
+    cached_unref(hit);
+    return true;
+}
+
 void inference_submit(struct inference *inf, struct call *call)
 {
     struct flight *f = arena_alloc(call->arena, sizeof *f);
     f->sink = (struct sink){.delta = flight_delta, .done = flight_done, .fail = flight_fail};
     f->outer = call->sink;
+    f->inf = inf;
     f->call = call;
-    call->sink = &f->sink;
-    if (call->deadline_ms)
-        loop_timer_set(call->loop, &f->timer, call->deadline_ms, flight_late);
-    if (endpoint_is_local(call->endpoint))
-        deployment_submit(inf->parts.models, call->endpoint->id, call);
-    else if (!split_submit(inf, call))
-        upstream_submit(inf, call);
+    f->own = call->endpoint;
+    if (flight_cached(f))
+        return;
+    f->asked = call->input;
+    if (extras_of(f->own)->n_fallback && call->input.n_texts) {
+        size_t n = call->input.n_texts;
+        f->asked.texts = arena_array(call->arena, n, sizeof *f->asked.texts);
+        memcpy(f->asked.texts, call->input.texts, n * sizeof *f->asked.texts);
+    }
+    flight_deadline(f);
+    flight_go(f);
 }

@@ -39,46 +39,6 @@ void inference_free(struct inference *inf)
     free(inf);
 }
 
-/* --- rate limit groups --- */
-
-static void group_let_go(struct endpoint *ep)
-{
-    limit_group_unref(ep->group);
-}
-
-static void group_key_value(struct buf *key, const struct value *v, const struct setting *row)
-{
-    buf_char(key, '\0');
-    if (!v || !v->set)
-        return;
-    if (row->place == IN_SECRET)
-        buf_put(key, secret_reveal(v->secret));
-    else if (row->type == SETTING_STR || row->type == SETTING_URL || row->type == SETTING_ENUM)
-        buf_put(key, v->s);
-}
-
-/* Only a digest of the key is kept, for it holds credentials. */
-void inference_attach_group(struct inference *inf, struct endpoint *ep)
-{
-    const struct value *rate = settings_get(&ep->values, "rate_limit");
-    if (!rate || !rate->set || rate->i <= 0 || ep->provider->local)
-        return;
-    struct buf key;
-    buf_init(&key, SIZE_MAX);
-    buf_printf(&key, "%s %lld", ep->provider->name, (long long)rate->i);
-    for (const char *const *name = ep->provider->group_by; name && *name; name++) {
-        int i = settings_find(ep->values.table, *name);
-        if (i >= 0)
-            group_key_value(&key, &ep->values.v[i], &ep->values.table->rows[i]);
-    }
-    char digest[SECRET_DIGEST_BYTES];
-    secret_digest(buf_str(&key), digest);
-    secret_wipe(key.p, key.n);
-    buf_deinit(&key);
-    ep->group = limiter_group(inf->limiter, str_n(digest, sizeof digest), rate->i);
-    ep->on_free = group_let_go;
-}
-
 /* --- loading --- */
 
 static struct err *load_one(struct inference *inf, struct arena *arena, const struct doc *doc,
@@ -95,12 +55,16 @@ static struct err *load_one(struct inference *inf, struct arena *arena, const st
     struct doc secret;
     TRY(store_get(inf->parts.store, STORE_SECRET, doc->id, arena, &secret));
     struct endpoint *ep;
-    TRY(endpoint_from_store(provider->settings, pt->default_rpm, doc->id, doc->body, secret.body,
-                            &ep));
+    TRY(endpoint_from_store(provider_settings(provider), pt->default_rpm, doc->id, doc->body,
+                            secret.body, &ep));
     secret_wipe((char *)(uintptr_t)secret.body.p, secret.body.n);
     ep->provider = provider;
     ep->rev = doc->rev;
-    inference_attach_group(inf, ep);
+    struct err *e = extras_attach(inf, ep);
+    if (e) {
+        endpoint_unref(ep);
+        return e;
+    }
     *out = ep;
     return NULL;
 }

@@ -6,6 +6,7 @@
 
 #include "inference.h"
 #include "exchange.h"
+#include "extras.h"
 #include "limiter.h"
 #include "map.h"
 #include "provider.h"
@@ -25,16 +26,16 @@ struct inference {
 /* upstream.c: a call on an outside service. Takes it; ends it via call->sink. */
 void upstream_submit(struct inference *, struct call *);
 
-/* split.c: a call of embeddings with more inputs than the provider takes at once, as several calls on
- * upstream side by side. True: taken, and it ends via call->sink. False: it fits as it is. */
+/* hedge.c: a call whose endpoint asks for it, as two if the first is slow; else false. */
+bool hedge_submit(struct inference *, struct call *);
+
+/* split.c: a call of embeddings with more inputs than the provider takes at once, as several calls
+ * on upstream side by side. True: taken, and it ends via call->sink. False: it fits as it is. */
 bool split_submit(struct inference *, struct call *);
 
 /* The service's base_url and what may be reached, for every request made in its name. */
 void upstream_address(const struct inference *, const struct endpoint *, struct http_out *,
                       struct client_limits *);
-
-/* endpoint -> its rate limit group; called before an endpoint is used or published. */
-void inference_attach_group(struct inference *, struct endpoint *);
 
 /* What a local endpoint's deployment should be; texts are borrowed from the endpoint. */
 struct deployment_spec inference_deployment_spec(const struct endpoint *);

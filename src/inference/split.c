@@ -62,58 +62,16 @@ static size_t count_parts(const struct input *in, const struct provider_task *ta
 
 /* --- putting together --- */
 
-static void copy_embedding(struct arena *arena, const struct embedding *from, struct embedding *to)
-{
-    *to = (struct embedding){.n = from->n};
-    if (from->node) {
-        struct json *node = arena_alloc(arena, sizeof *node);
-        *node = *from->node;
-        node->raw = arena_dup(arena, json_raw(from->node)).p;
-        node->key = (struct str){0};
-        to->node = node;
-    } else if (from->f32) {
-        float *f32 = arena_array(arena, from->n, sizeof *f32);
-        memcpy(f32, from->f32, from->n * sizeof *f32);
-        to->f32 = f32;
-    } else if (from->i8) {
-        int8_t *i8 = arena_array(arena, from->n, 1);
-        memcpy(i8, from->i8, from->n);
-        to->i8 = i8;
-    }
-}
-
-static void copy_sparse(struct arena *arena, const struct sparse *from, struct sparse *to)
-{
-    struct sparse_item *items = arena_array(arena, from->n, sizeof *items);
-    for (size_t i = 0; i < from->n; i++) {
-        items[i] = from->items[i];
-        items[i].token = arena_dup(arena, from->items[i].token);
-        if (from->items[i].weight_text.p)
-            items[i].weight_text = arena_dup(arena, from->items[i].weight_text);
-    }
-    *to = (struct sparse){.is_truncated = from->is_truncated, .items = items, .n = from->n};
-}
-
 static void split_take(struct split *s, const struct part *p, const struct result *r)
 {
     struct arena *arena = s->call->arena;
-    size_t n = s->call->input.n_texts;
-    if (!s->result.embeddings) {
-        s->result.kind = r->kind;
-        s->result.n = n;
-        s->result.embeddings = arena_array(
-            arena, n, r->kind == RESULT_SPARSE ? sizeof(struct sparse) : sizeof(struct embedding));
-    }
+    if (!s->result.embeddings)
+        result_rows(arena, r->kind, s->call->input.n_texts, &s->result);
     if (r->kind != s->result.kind || r->n != p->call.input.n_texts) {
         s->failed = err_status(500, "the service answered the parts of one request differently");
         return;
     }
-    for (size_t i = 0; i < r->n; i++) {
-        if (r->kind == RESULT_SPARSE)
-            copy_sparse(arena, &r->sparse[i], &s->result.sparse[p->first + i]);
-        else
-            copy_embedding(arena, &r->embeddings[i], &s->result.embeddings[p->first + i]);
-    }
+    result_copy_rows(arena, r, &s->result, p->first);
     s->result.usage.known = s->result.usage.known || r->usage.known;
     s->result.usage.in_tokens += r->usage.in_tokens;
     s->result.usage.out_tokens += r->usage.out_tokens;

@@ -70,7 +70,7 @@ static void upstream_free(struct upstream *up)
 {
     loop_timer_cancel(&up->timer);
     if (up->waiting)
-        limiter_waited(up->call->endpoint->group);
+        limiter_waited(extras_of(up->call->endpoint)->group);
     if (up->sent) {
         client_cancel(up->sent);
         metric_add(METRIC_UPSTREAM_IN_FLIGHT, -1);
@@ -118,6 +118,7 @@ static struct err *upstream_wrap(struct upstream *up, struct err *cause)
     struct err *e = err_wrap(cause, ERR_STATUS, "Failed to send %s request. Cause: %s",
                              up->task->request_name, cause->reason);
     e->status = 500;
+    e->elsewhere = true;
     return e;
 }
 
@@ -239,6 +240,7 @@ static void transport_failed(struct upstream *up, enum client_failure failure, s
             err_wrap(e, ERR_STATUS, "Invalid host [%.*s], please check that the URL is correct.",
                      STR_ARG(url_without_query(up->out.url)));
         outer->status = 400;
+        outer->elsewhere = true;
         upstream_fail(up, outer);
         return;
     }
@@ -247,6 +249,7 @@ static void transport_failed(struct upstream *up, enum client_failure failure, s
             err_wrap(e, ERR_STATUS, "The address of [%.*s] is private, which is not allowed.",
                      STR_ARG(url_without_query(up->out.url)));
         outer->status = 400;
+        outer->elsewhere = true;
         upstream_fail(up, outer);
         return;
     }
@@ -440,7 +443,8 @@ static void upstream_sign_and_send(struct upstream *up, const struct auth *auth,
         return;
     }
     if (call->input.stream) {
-        limits.stall_timeout_ms = o->stream_stall_ms;
+        const struct extras *x = extras_of(call->endpoint);
+        limits.stall_timeout_ms = x->stall_ms ? x->stall_ms : o->stream_stall_ms;
         buf_clear(&up->error_body);
     }
     metric_add(METRIC_UPSTREAM_REQUESTS, 1);
@@ -498,13 +502,13 @@ static void slot_due(struct loop_timer *timer)
 {
     struct upstream *up = (struct upstream *)((char *)timer - offsetof(struct upstream, timer));
     up->waiting = false;
-    limiter_waited(up->call->endpoint->group);
+    limiter_waited(extras_of(up->call->endpoint)->group);
     upstream_send(up);
 }
 
 static void wait_turn(struct upstream *up)
 {
-    struct limit_group *group = up->call->endpoint->group;
+    struct limit_group *group = extras_of(up->call->endpoint)->group;
     struct call *call = up->call;
     if (!group) { /* a service without a rate limit */
         upstream_send(up);

@@ -157,12 +157,12 @@ static void rig_run(struct rig *r, struct endpoint *ep, const struct step *steps
     r->options.n_bases = r->no_base ? 0 : 1;
     struct inference_parts parts = {.loops = &r->loop, .n_loops = 1};
     r->inf = inference_new(&r->options, &parts);
-    inference_attach_group(r->inf, ep);
+    BUG_ON(extras_attach(r->inf, ep) != NULL);
     r->sink = (struct sink){.delta = rig_delta, .done = rig_done, .fail = rig_fail};
     rig_call(r, ep);
     int64_t at;
     if (r->take_slot)
-        limiter_reserve(ep->group, clock_mono_ns(), 0, 0, &at);
+        limiter_reserve(extras_of(ep)->group, clock_mono_ns(), 0, 0, &at);
     r->start.run = r->submit ? r->submit : rig_submit;
     loop_post(r->loop, &r->start);
     loop_timer_set(r->loop, &r->patience, clock_mono_ms() + PATIENCE_MS, rig_stop);

@@ -299,9 +299,9 @@ static void fill_queue(struct loop_msg *msg)
 {
     struct rig *r = (struct rig *)((char *)msg - offsetof(struct rig, start));
     int64_t at;
-    limiter_reserve(r->call.endpoint->group, clock_mono_ns(), 0, 0, &at);
+    limiter_reserve(extras_of(r->call.endpoint)->group, clock_mono_ns(), 0, 0, &at);
     rig_submit(msg);
-    limiter_waited(r->call.endpoint->group);
+    limiter_waited(extras_of(r->call.endpoint)->group);
 }
 
 static void queue_is_full(void **state)

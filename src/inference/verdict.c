@@ -18,6 +18,22 @@ static bool status_is_known(int s)
     return false;
 }
 
+/* What another service might not refuse: not what is wrong with the request itself. */
+static bool goes_elsewhere(int upstream_status)
+{
+    switch (upstream_status) {
+    case 401:
+    case 402:
+    case 403:
+    case 404:
+    case 408:
+    case 429:
+        return true;
+    default:
+        return upstream_status >= 500 || (upstream_status >= 300 && upstream_status < 400);
+    }
+}
+
 static char *dup_str(struct str s)
 {
     return s.p ? strndup(s.p, s.n) : NULL;
@@ -31,6 +47,7 @@ struct err *verdict_err(struct str inference_id, int upstream_status, const stru
         err_status(status, "%.*s for request from inference entity id [%.*s] status [%d]%s%.*s%s",
                    STR_ARG(v->prefix), STR_ARG(inference_id), upstream_status, sep,
                    STR_ARG(v->message), v->message.n ? "]" : "");
+    e->elsewhere = goes_elsewhere(upstream_status);
     e->chat_type = dup_str(v->chat_type);
     e->chat_code = dup_str(v->chat_code);
     e->chat_param = dup_str(v->chat_param);

@@ -1,4 +1,8 @@
 /* provider: the table of services, and its face in GET _services. */
+#include <pthread.h>
+
+#include "bug.h"
+#include "common.h"
 #include "provider.h"
 
 #define X(name) extern const struct provider provider_##name;
@@ -37,6 +41,39 @@ unsigned provider_tasks(const struct provider *p)
     for (size_t i = 0; i < p->n_tasks; i++)
         bits |= TASK_BIT(p->tasks[i].task);
     return bits;
+}
+
+/* --- settings --- */
+
+/* Made once for all: a table per provider, in the order of `providers`. Never freed. */
+static struct settings_table *extended;
+
+static void extend_all(void)
+{
+    extended = mem_array(n_providers, sizeof *extended);
+    for (size_t i = 0; i < n_providers; i++) {
+        const struct settings_table *own = providers[i]->settings;
+        struct setting *rows = mem_array(own->n + N_COMMON, sizeof *rows);
+        memcpy(rows, own->rows, own->n * sizeof *rows);
+        size_t n = own->n;
+        for (size_t c = 0; c < N_COMMON; c++) {
+            bool useless = c == COMMON_HEDGE && providers[i]->local; /* it would ask itself twice */
+            if (!useless)
+                rows[n++] = common_rows[c];
+        }
+        extended[i] = (struct settings_table){.service = own->service, .rows = rows, .n = n};
+    }
+}
+
+const struct settings_table *provider_settings(const struct provider *p)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, extend_all);
+    for (size_t i = 0; i < n_providers; i++) {
+        if (providers[i] == p)
+            return &extended[i];
+    }
+    return p->settings;
 }
 
 /* --- GET _services --- */
@@ -90,7 +127,7 @@ static void render_setting(struct json_out *w, const struct setting *s, unsigned
 
 static void render_provider(struct json_out *w, const struct provider *p)
 {
-    const struct settings_table *t = p->settings;
+    const struct settings_table *t = provider_settings(p);
     unsigned bits = provider_tasks(p);
     json_obj(w);
     json_key_cstr(w, "service", p->name);
@@ -99,8 +136,9 @@ static void render_provider(struct json_out *w, const struct provider *p)
     json_key(w, "configurations");
     json_obj(w);
     for (size_t i = 0; i < t->n; i++) {
-        if (!(t->rows[i].flags & SETTING_UNLISTED) && !shown_before(t, i))
-            render_setting(w, &t->rows[i], tasks_of_name(t, t->rows[i].name) & bits);
+        unsigned tasks = tasks_of_name(t, t->rows[i].name) & bits;
+        if (tasks && !(t->rows[i].flags & SETTING_UNLISTED) && !shown_before(t, i))
+            render_setting(w, &t->rows[i], tasks);
     }
     json_end(w);
     json_end(w);

@@ -46,9 +46,9 @@ struct provider_task {
     enum framing_kind framing; /* of its streams; FRAMING_NONE: does not stream */
     /* Where it differs between the versions of an API; NULL: as said. */
     enum framing_kind (*framing_of)(const struct endpoint *);
-    size_t batch;              /* most embedding inputs in one request; 0: any number. A call with
-                                  more is sent as several requests */
-    size_t batch_tokens;       /* most tokens in one such request, by estimate; 0: any */
+    size_t batch;        /* most embedding inputs in one request; 0: any number. A call with
+                            more is sent as several requests */
+    size_t batch_tokens; /* most tokens in one such request, by estimate; 0: any */
     struct err *(*build)(const struct endpoint *, const struct input *, struct http_out *out);
     /* A whole 2xx answer. Errors: "Failed to find required field [data] in X response". */
     struct err *(*parse)(const struct endpoint *, const struct input *, const struct http_in *,
@@ -87,6 +87,9 @@ extern const size_t n_providers;
 const struct provider *provider_find(struct str name);                         /* NULL: unknown */
 const struct provider_task *provider_task(const struct provider *, enum task); /* NULL: none */
 unsigned provider_tasks(const struct provider *);                              /* TASK bits */
+
+/* The provider's own rows, then those every service has (common.h). Its own indices hold. */
+const struct settings_table *provider_settings(const struct provider *);
 
 /* GET _services: the array, all or those that support one task (TASK_ANY: all). */
 void providers_render(struct json_out *, enum task);

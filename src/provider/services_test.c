@@ -143,6 +143,20 @@ static void sorted_and_filtered(void **state)
         expect_services(tasks[i]);
 }
 
+/* The service's own, then the common ones that its tasks have a use for. */
+static void expect_settings(const struct json *s, const char *own)
+{
+    char want[512];
+    struct str tasks = json_raw(json_get(s, "task_types"));
+    bool same_answer =
+        str_find(tasks, STR("embedding")) != SIZE_MAX || str_find(tasks, STR("rerank")) != SIZE_MAX;
+    bool whole = same_answer || str_find(tasks, STR("\"completion\"")) != SIZE_MAX;
+    bool local = str_eq_c(json_get(s, "service")->text, "elasticsearch");
+    snprintf(want, sizeof want, "%s,fallback%s%s,timeouts", own, same_answer ? ",cache" : "",
+             whole && !local ? ",hedge" : "");
+    expect_names(json_get(s, "configurations"), want);
+}
+
 static void names_tasks_and_settings(void **state)
 {
     struct fixture f;
@@ -153,7 +167,7 @@ static void names_tasks_and_settings(void **state)
         expect_names(s, "service,name,task_types,configurations");
         assert_true(str_eq_c(json_get(s, "name")->text, listings[i].name));
         expect_names(json_get(s, "task_types"), listings[i].tasks);
-        expect_names(json_get(s, "configurations"), listings[i].settings);
+        expect_settings(s, listings[i].settings);
     }
     arena_free(f.arena);
 }

@@ -53,6 +53,13 @@ struct result {
 int64_t result_dimensions(const struct result *);
 void result_render(struct json_out *, const struct result *);
 
+/* A copy that borrows nothing, in the arena. */
+void result_copy(struct arena *, const struct result *from, struct result *out);
+/* Rows of `from` as rows `first`.. of `to`, which has room (result_rows) and the same kind. */
+void result_copy_rows(struct arena *, const struct result *from, struct result *to, size_t first);
+/* n empty rows of a kind. */
+void result_rows(struct arena *, enum result_kind, size_t n, struct result *out);
+
 /* --- streams --- */
 
 struct chat_delta_tool_call {
