@@ -10,22 +10,27 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 #define LIMIT ((size_t)64 << 20)
 
-/* Has every required setting of every service; the wrong ones are dropped by store parsing. */
+/* Has every required setting of every service; the wrong ones are dropped by store parsing. Before
+ * it come provider and api, which choose among readers of answers. */
 static const char stored[] =
-    "{\"service_settings\":{\"model_id\":\"m\",\"url\":\"http://h/x\",\"num_threads\":1,"
+    "\"model_id\":\"m\",\"url\":\"http://h/x\",\"num_threads\":1,"
     "\"num_allocations\":1,\"model\":\"m\",\"resource_name\":\"r\",\"deployment_id\":\"d\","
-    "\"api_version\":\"1\",\"target\":\"http://h/x\",\"provider\":\"cohere\","
+    "\"api_version\":\"V2\",\"target\":\"http://h/x\",\"provider\":\"cohere\","
     "\"endpoint_type\":\"token\",\"project_id\":\"p\",\"location\":\"l\"},"
     "\"task_settings\":{\"return_documents\":true,\"top_n\":2}}";
-static const char secrets[] = "{\"api_key\":\"k\"}";
+static const char secrets[] = "{\"api_key\":\"k\",\"access_key\":\"a\",\"secret_key\":\"s\"}";
 
-static struct endpoint *endpoint_of(const struct provider *p, const struct provider_task *t)
+static struct endpoint *endpoint_of(const struct provider *p, const struct provider_task *t,
+                                    bool other)
 {
     struct buf public_json;
     struct endpoint *ep;
     buf_init(&public_json, LIMIT);
-    buf_printf(&public_json, "{\"service\":\"%s\",\"task_type\":\"%s\",%s", p->name,
-               task_name(t->task), stored + 1);
+    buf_printf(&public_json,
+               "{\"service\":\"%s\",\"task_type\":\"%s\",\"service_settings\":{\"provider\":\"%s\","
+               "\"api\":\"%s\",%s",
+               p->name, task_name(t->task), other ? "amazontitan" : "cohere",
+               other ? "elastic" : "openai", stored);
     if (endpoint_from_store(p->settings, t->default_rpm, STR("x"), buf_str(&public_json),
                             STR(secrets), &ep))
         abort();
@@ -73,7 +78,8 @@ static bool read_delta(struct sink *sink, const struct delta *delta)
     return true;
 }
 
-/* Events are the lines of the body; one beginning with '!' is named "error". */
+/* Events are the lines of the body. One beginning with '!' is named "error", and an exception where
+ * streams have those; before a tab stands another name. */
 static void stream(const struct provider_task *t, struct endpoint *ep, struct input *in,
                    const struct http_in *answer)
 {
@@ -83,8 +89,17 @@ static void stream(const struct provider_task *t, struct endpoint *ep, struct in
     struct str rest = answer->body, line;
     while (!s.finished && str_split(&rest, '\n', &line)) {
         bool error = str_starts(line, STR("!"));
-        struct event ev = {.name = error ? STR("error") : STR("message"),
-                           .data = str_sub(line, error, line.n)};
+        size_t tab = error ? SIZE_MAX : str_find_char(line, '\t');
+        bool named = tab != SIZE_MAX;
+        struct event ev = {.name = error   ? STR("error")
+                                   : named ? str_sub(line, 0, tab)
+                                           : STR("message"),
+                           .data = str_sub(line,
+                                           error   ? 1
+                                           : named ? tab + 1
+                                                   : 0,
+                                           line.n),
+                           .exception = error};
         err_free(t->on_event(&s, &ev, &sink));
         arena_reset(s.scratch);
     }
@@ -96,7 +111,7 @@ static void one(const struct provider *p, const struct provider_task *t, uint8_t
 {
     static const int statuses[] = {200, 301, 400, 401, 404, 413, 422, 429, 500, 502, 503, 504};
     struct arena *a = arena_new(LIMIT);
-    struct endpoint *ep = endpoint_of(p, t);
+    struct endpoint *ep = endpoint_of(p, t, how & 32);
     struct str texts[2] = {STR_INIT("a"), STR_INIT("b")};
     struct input in = {.task = t->task, .texts = texts, .n_texts = 1u + (how >> 7)};
     struct http_in answer = {
