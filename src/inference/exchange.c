@@ -84,8 +84,10 @@ void exchanges_free(struct exchanges *x)
 {
     if (!x)
         return;
-    while (x->asks)
+    while (x->asks) { /* their client ended without a word */
+        metric_add(METRIC_UPSTREAM_IN_FLIGHT, -1);
         ask_free(x, x->asks);
+    }
     size_t i = 0;
     struct str key;
     void *value;

@@ -459,8 +459,10 @@ static void upstream_authorized(void *ctx, struct err *e, const struct token *to
     up->asking = NULL;
     if (!e)
         upstream_sign_and_send(up, up->provider->auth(up->call->endpoint), token);
-    else if (e->kind == ERR_IO)
+    else if (e->kind == ERR_IO && e->status == 500) /* the network's own */
         upstream_retry(up, upstream_wrap(up, e), 0);
+    else if (e->kind == ERR_IO)
+        upstream_retry(up, e, 0);
     else
         upstream_fail(up, e);
 }
