@@ -56,7 +56,9 @@ class Texts:
 class Workload:
     def __init__(self, name, batches, clients, texts):
         self.name, self.batches, self.clients = name, batches, clients
-        self.tokens = sum(texts.count(b) for b in batches) / len(batches)  # of one batch
+        counts = [[texts.count([t]) for t in b] for b in batches]
+        self.tokens = sum(map(sum, counts)) / len(batches)  # of one batch
+        self.padded = sum(len(c) * max(c) for c in counts) / sum(map(sum, counts))
         self.latency = len(batches[0]) == 1 and clients == 1
 
 
@@ -239,6 +241,8 @@ def run(lab, options):
           f"rounds of {options.seconds} s: {options.rounds}\n", flush=True)
     texts = Texts(options.snapshot)
     works = list(workloads(texts))
+    print("tokens that the others compute for one of text: "
+          + ", ".join(f"{w.name}: {w.padded:.2f}" for w in works if w.padded > 1) + "\n")
     for threads in options.threads:
         if threads > len(lab.all_cores):
             print(f"{threads} threads: left out, there are {len(lab.all_cores)} cores\n")
