@@ -173,6 +173,7 @@ struct batch {
     int n;
     bool asking;
     void (*then)(struct batch *);
+    atomic_int over; /* nobody but the test looks at it any more */
 };
 
 static struct batch *asking_now; /* of the loop that runs: only one test looks at it */
@@ -223,6 +224,7 @@ static void run_batch(struct loop_msg *msg)
     b->asking = false;
     if (b->then)
         b->then(b);
+    atomic_store(&b->over, 1);
 }
 
 static void post(struct batch *b, int loop, struct waiter *waiters, int n)
@@ -241,10 +243,10 @@ static void post(struct batch *b, int loop, struct waiter *waiters, int n)
 /* One waiter on one loop, until it is served. */
 static void get_one(int loop, struct waiter *w)
 {
-    static struct batch b;
+    struct batch b = {0};
     int before = atomic_load(&n_ended);
-    b = (struct batch){0};
     post(&b, loop, w, 1);
+    await(&b.over, 1);
     await(&n_ended, before + 1);
 }
 
