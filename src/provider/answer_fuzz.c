@@ -15,10 +15,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 static const char stored[] =
     "\"model_id\":\"m\",\"url\":\"http://h/x\",\"num_threads\":1,"
     "\"num_allocations\":1,\"model\":\"m\",\"resource_name\":\"r\",\"deployment_id\":\"d\","
-    "\"api_version\":\"V2\",\"target\":\"http://h/x\",\"provider\":\"cohere\","
+    "\"api_version\":\"V2\",\"target\":\"http://h/x\",\"region\":\"r\",\"endpoint_name\":\"e\","
     "\"endpoint_type\":\"token\",\"project_id\":\"p\",\"location\":\"l\"},"
     "\"task_settings\":{\"return_documents\":true,\"top_n\":2}}";
-static const char secrets[] = "{\"api_key\":\"k\",\"access_key\":\"a\",\"secret_key\":\"s\"}";
+static const char secrets[] = "{\"api_key\":\"k\",\"access_key\":\"a\",\"secret_key\":\"s\","
+                              "\"service_account_json\":\"{}\"}";
+
+/* Services disagree on what their setting `provider` may be. */
+static const char *maker(const struct provider *p, bool other)
+{
+    if (strcmp(p->name, "googlevertexai") == 0)
+        return other ? "anthropic" : "meta";
+    return other && strcmp(p->name, "amazonbedrock") == 0 ? "amazontitan" : "cohere";
+}
 
 static struct endpoint *endpoint_of(const struct provider *p, const struct provider_task *t,
                                     bool other)
@@ -29,8 +38,7 @@ static struct endpoint *endpoint_of(const struct provider *p, const struct provi
     buf_printf(&public_json,
                "{\"service\":\"%s\",\"task_type\":\"%s\",\"service_settings\":{\"provider\":\"%s\","
                "\"api\":\"%s\",%s",
-               p->name, task_name(t->task), other ? "amazontitan" : "cohere",
-               other ? "elastic" : "openai", stored);
+               p->name, task_name(t->task), maker(p, other), other ? "elastic" : "openai", stored);
     if (endpoint_from_store(p->settings, t->default_rpm, STR("x"), buf_str(&public_json),
                             STR(secrets), &ep))
         abort();
@@ -90,16 +98,14 @@ static void stream(const struct provider_task *t, struct endpoint *ep, struct in
     while (!s.finished && str_split(&rest, '\n', &line)) {
         bool error = str_starts(line, STR("!"));
         size_t tab = error ? SIZE_MAX : str_find_char(line, '\t');
-        bool named = tab != SIZE_MAX;
-        struct event ev = {.name = error   ? STR("error")
-                                   : named ? str_sub(line, 0, tab)
-                                           : STR("message"),
-                           .data = str_sub(line,
-                                           error   ? 1
-                                           : named ? tab + 1
-                                                   : 0,
-                                           line.n),
-                           .exception = error};
+        struct event ev = {.name = STR("message"), .data = line, .exception = error};
+        if (error) {
+            ev.name = STR("error");
+            ev.data = str_sub(line, 1, line.n);
+        } else if (tab != SIZE_MAX) {
+            ev.name = str_sub(line, 0, tab);
+            ev.data = str_sub(line, tab + 1, line.n);
+        }
         err_free(t->on_event(&s, &ev, &sink));
         arena_reset(s.scratch);
     }
