@@ -15,8 +15,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 static const char stored[] =
     "\"model_id\":\"m\",\"url\":\"http://h/x\",\"num_threads\":1,"
     "\"num_allocations\":1,\"model\":\"m\",\"resource_name\":\"r\",\"deployment_id\":\"d\","
-    "\"api_version\":\"V2\",\"target\":\"http://h/x\",\"region\":\"r\",\"endpoint_name\":\"e\","
-    "\"endpoint_type\":\"token\",\"project_id\":\"p\",\"location\":\"l\"},"
+    "\"target\":\"http://h/x\",\"region\":\"r\",\"endpoint_name\":\"e\","
+    "\"endpoint_type\":\"token\",\"project_id\":\"p\",\"location\":\"l\","
+    "\"service_id\":\"s\",\"host\":\"h\",\"workspace\":\"w\",\"request\":\"{}\","
+    "\"response\":{\"json_parser\":{\"text_embeddings\":\"$.data[*].embedding\","
+    "\"token_path\":\"$.a[*].b[*].t\",\"weight_path\":\"$.a[*].b[*].w\","
+    "\"relevance_score\":\"$.data[*].s\",\"reranked_index\":\"$.data[*].index\","
+    "\"document_text\":\"$.data[*].t\",\"completion_result\":\"$.text[*]\"}}},"
     "\"task_settings\":{\"return_documents\":true,\"top_n\":2}}";
 static const char secrets[] = "{\"api_key\":\"k\",\"access_key\":\"a\",\"secret_key\":\"s\","
                               "\"service_account_json\":\"{}\"}";
@@ -37,8 +42,9 @@ static struct endpoint *endpoint_of(const struct provider *p, const struct provi
     buf_init(&public_json, LIMIT);
     buf_printf(&public_json,
                "{\"service\":\"%s\",\"task_type\":\"%s\",\"service_settings\":{\"provider\":\"%s\","
-               "\"api\":\"%s\",%s",
-               p->name, task_name(t->task), maker(p, other), other ? "elastic" : "openai", stored);
+               "\"api\":\"%s\",\"api_version\":\"%s\",%s",
+               p->name, task_name(t->task), maker(p, other), other ? "elastic" : "openai",
+               other ? "V1" : "V2", stored);
     if (endpoint_from_store(p->settings, t->default_rpm, STR("x"), buf_str(&public_json),
                             STR(secrets), &ep))
         abort();

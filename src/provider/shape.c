@@ -208,7 +208,7 @@ struct err *floats_from(const struct json *rows, const char *member, const struc
     return NULL;
 }
 
-static struct err *bytes_row(const struct json *row, struct arena *arena, struct embedding *out)
+struct err *embedding_bytes(const struct json *row, struct arena *arena, struct embedding *out)
 {
     int8_t *bytes = arena_array(arena, row->n, 1);
     size_t i = 0;
@@ -239,7 +239,7 @@ struct err *bytes_at(const struct json *rows, const char *member, enum result_ki
         const struct json *numbers = row_numbers(row, member);
         if (!json_is(numbers, JSON_ARRAY) || !numbers->flat || numbers->n == 0)
             return missing_field(member ? member : "embeddings", request_name);
-        TRY(bytes_row(numbers, arena, &out->embeddings[at ? at[i] : i]));
+        TRY(embedding_bytes(numbers, arena, &out->embeddings[at ? at[i] : i]));
     }
     return NULL;
 }

@@ -92,6 +92,8 @@ struct err *floats_from(const struct json *rows, const char *member, const struc
 /* Arrays of numbers -128..127. kind: RESULT_BYTES or RESULT_BITS. */
 struct err *bytes_from(const struct json *rows, enum result_kind kind, const struct input *,
                        const char *request_name, struct arena *, struct result *out);
+/* One of them, of a flat array. */
+struct err *embedding_bytes(const struct json *numbers, struct arena *, struct embedding *out);
 /* The same where the array is a member of the row, in the order of floats_from. */
 struct err *bytes_at(const struct json *rows, const char *member, enum result_kind kind,
                      const struct input *, const char *request_name, struct arena *,

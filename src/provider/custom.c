@@ -1,0 +1,523 @@
+/* custom: any service that takes a POST and answers with JSON. The endpoint says how: templates for
+ * URL, headers and body, and paths to what is wanted in the answer. Source: shared facts,
+ * providers.md 5, inference.md 6; Elasticsearch 9.1.
+ *
+ * It is told apart from the others in that the settings are code of a kind. They are tried out when
+ * an endpoint is made: a template that cannot be filled is refused then. */
+#include "custom.h"
+#include "custom_template.h"
+
+#define TE  TASK_BIT(TASK_TEXT_EMBEDDING)
+#define SE  TASK_BIT(TASK_SPARSE_EMBEDDING)
+#define RR  TASK_BIT(TASK_RERANK)
+#define CO  TASK_BIT(TASK_COMPLETION)
+#define ALL (TE | SE | RR | CO)
+
+/* A template can name the inputs any number of times. */
+#define MAX_BODY_BYTES ((size_t)128 << 20)
+#define MAX_LINE_BYTES ((size_t)64 << 10)
+
+const char custom_name[] = "Custom";
+
+enum {
+    S_SECRET_PARAMETERS,
+    S_SIMILARITY,
+    S_DIMENSIONS,
+    S_MAX_INPUT_TOKENS,
+    S_URL,
+    S_HEADERS,
+    S_REQUEST,
+    S_RESPONSE,
+    S_INPUT_TYPE,
+    S_RATE_LIMIT,
+    S_BATCH_SIZE,
+    S_PARAMETERS,
+    N_SETTINGS
+};
+
+static const struct setting rows[N_SETTINGS] = {
+    [S_SECRET_PARAMETERS] = {.name = "secret_parameters",
+                             .place = IN_SECRET,
+                             .type = SETTING_STR_MAP,
+                             .tasks = ALL,
+                             .flags = SETTING_UPDATABLE},
+    [S_SIMILARITY] = SETTING_ROW_SIMILARITY(TE),
+    [S_DIMENSIONS] = SETTING_ROW_DIMENSIONS(TE),
+    [S_MAX_INPUT_TOKENS] = SETTING_ROW_MAX_INPUT_TOKENS(TE),
+    [S_URL] = {.name = "url",
+               .place = IN_SERVICE,
+               .type = SETTING_STR, /* a template is no URL yet */
+               .tasks = ALL,
+               .flags = SETTING_REQUIRED},
+    [S_HEADERS] = {.name = "headers", .place = IN_SERVICE, .type = SETTING_STR_MAP, .tasks = ALL},
+    [S_REQUEST] = {.name = "request",
+                   .place = IN_SERVICE,
+                   .type = SETTING_STR,
+                   .tasks = ALL,
+                   .flags = SETTING_REQUIRED},
+    [S_RESPONSE] = {.name = "response",
+                    .place = IN_SERVICE,
+                    .type = SETTING_JSON,
+                    .tasks = ALL,
+                    .flags = SETTING_REQUIRED},
+    [S_INPUT_TYPE] = {.name = "input_type",
+                      .place = IN_SERVICE,
+                      .type = SETTING_JSON,
+                      .tasks = ALL,
+                      .preset = "{\"translation\":{},\"default\":\"\"}"},
+    [S_RATE_LIMIT] = SETTING_ROW_RATE_LIMIT(ALL),
+    [S_BATCH_SIZE] = {.name = "batch_size",
+                      .place = IN_SERVICE,
+                      .type = SETTING_INT,
+                      .tasks = ALL,
+                      .preset = "10"},
+    [S_PARAMETERS] = {.name = "parameters", .place = IN_TASK, .type = SETTING_JSON, .tasks = ALL},
+};
+
+static const struct settings_table table = {.service = "custom", .rows = rows, .n = N_SETTINGS};
+
+static const struct json *parser_of(const struct endpoint *ep)
+{
+    return json_get(ep->values.v[S_RESPONSE].json, "json_parser");
+}
+
+/* --- requests: what the names in a template stand for --- */
+
+#define MAX_BUILTINS 4
+
+struct names {
+    struct template_names names;
+    struct template_builtin builtins[MAX_BUILTINS];
+};
+
+static struct str json_text(struct arena *arena, struct buf *b)
+{
+    struct str s = arena_dup(arena, buf_str(b));
+    buf_deinit(b);
+    return s;
+}
+
+static struct str quoted(struct arena *arena, struct str text)
+{
+    struct buf b;
+    buf_init(&b, SIZE_MAX); /* the call's own texts: bounded where it was read */
+    json_quote(&b, text);
+    return json_text(arena, &b);
+}
+
+static struct str quoted_list(struct arena *arena, const struct str *texts, size_t n)
+{
+    struct buf b;
+    struct json_out w;
+    buf_init(&b, SIZE_MAX);
+    json_out_init(&w, &b);
+    json_arr(&w);
+    for (size_t i = 0; i < n; i++)
+        json_put_str(&w, texts[i]);
+    json_end(&w);
+    return json_text(arena, &b);
+}
+
+static void add_builtin(struct names *n, const char *name, struct str json)
+{
+    n->builtins[n->names.n_builtins++] = (struct template_builtin){name, json};
+}
+
+/* The translated input type, or the default, which may be empty. */
+static struct str input_type(const struct input *in)
+{
+    const struct json *setting = in->values.v[S_INPUT_TYPE].json;
+    const struct json *translation = json_get(setting, "translation");
+    struct str s = {0};
+    if (in->input_type == INPUT_UNSPECIFIED ||
+        !json_str(json_get(translation, input_type_name(in->input_type)), &s))
+        json_str(json_get(setting, "default"), &s);
+    return s;
+}
+
+static void add_builtins(struct names *n, const struct input *in, struct arena *arena)
+{
+    if (in->task == TASK_COMPLETION) {
+        add_builtin(n, "input", quoted(arena, in->n_texts ? in->texts[0] : STR("")));
+        return;
+    }
+    add_builtin(n, "input", quoted_list(arena, in->texts, in->n_texts));
+    if (in->task != TASK_RERANK) {
+        add_builtin(n, "input_type", quoted(arena, input_type(in)));
+        return;
+    }
+    add_builtin(n, "query", quoted(arena, in->query));
+    if (in->has_top_n)
+        add_builtin(n, "top_n", arena_printf(arena, "%lld", (long long)in->top_n));
+    if (in->has_return_documents)
+        add_builtin(n, "return_documents", in->return_documents ? STR("true") : STR("false"));
+}
+
+static struct err *find_names(const struct endpoint *ep, const struct input *in,
+                              struct arena *arena, struct names *out)
+{
+    const struct value *call = &in->values.v[S_PARAMETERS], *stored = &ep->values.v[S_PARAMETERS];
+    const struct value *secrets = &ep->values.v[S_SECRET_PARAMETERS];
+    *out = (struct names){0};
+    out->names.builtins = out->builtins;
+    add_builtins(out, in, arena);
+    out->names.maps[0] = call->set ? call->json : NULL;
+    out->names.maps[1] = stored->set ? stored->json : NULL;
+    if (secrets->set)
+        TRY(json_parse(arena, secret_reveal(secrets->secret), &out->names.maps[2]));
+    return NULL;
+}
+
+/* --- requests: URL, headers, body --- */
+
+/* What may stand in a URL, all of it printable and none of it ending a line. */
+static bool is_url(struct str url)
+{
+    static const char not_allowed[] = "\"<>\\^`{|}";
+    size_t host = str_starts(url, STR("https://")) ? 8 : str_starts(url, STR("http://")) ? 7 : 0;
+    for (size_t i = 0; i < url.n; i++) {
+        unsigned char c = (unsigned char)url.p[i];
+        if (c <= ' ' || c >= 0x7f || memchr(not_allowed, c, sizeof not_allowed - 1))
+            return false;
+    }
+    return host > 0 && url.n > host && !memchr("/?#", url.p[host], 3);
+}
+
+/* Its text may hold secrets, so an error does not repeat it. */
+static struct err *put_url(const struct endpoint *ep, const struct template_names *names,
+                           struct http_out *out)
+{
+    struct buf b;
+    buf_init(&b, MAX_LINE_BYTES);
+    struct err *e = template_fill_url(&b, ep->values.v[S_URL].s, names);
+    out->url = arena_dup(out->arena, buf_str(&b));
+    buf_deinit(&b);
+    if (!e && !is_url(out->url))
+        e = err_new(ERR_ARGUMENT, "Failed to build URI, error: [url] is not an http or https URL "
+                                  "after replacement");
+    return e;
+}
+
+static struct err *put_header(struct str name, struct str text, const struct template_names *names,
+                              struct http_out *out)
+{
+    struct buf b;
+    struct str field = arena_printf(out->arena, "header.%.*s", STR_ARG(str_sub(name, 0, 200)));
+    buf_init(&b, MAX_LINE_BYTES);
+    struct err *e = template_fill_text(&b, text, field.p, names);
+    struct str value = arena_dup(out->arena, buf_str(&b));
+    buf_deinit(&b);
+    return e ? e : request_header(out, name, value, "service_settings");
+}
+
+static struct err *put_headers(const struct endpoint *ep, const struct template_names *names,
+                               struct http_out *out)
+{
+    const struct value *headers = &ep->values.v[S_HEADERS];
+    struct json_iter it = json_iter(headers->set ? headers->json : NULL);
+    http_header_add(&out->headers, STR("Content-Type"), STR("application/json"));
+    for (const struct json *v; (v = json_next(&it));) {
+        struct str text;
+        if (json_str(v, &text))
+            TRY(put_header(v->key, text, names, out));
+    }
+    return NULL;
+}
+
+static struct err *put_body(const struct endpoint *ep, const struct template_names *names,
+                            struct http_out *out)
+{
+    struct buf b;
+    buf_init(&b, MAX_BODY_BYTES);
+    struct err *e = template_fill_json(&b, ep->values.v[S_REQUEST].s, "request", names);
+    if (!e)
+        out->body = arena_dup(out->arena, buf_str(&b));
+    buf_deinit(&b);
+    return e;
+}
+
+static struct err *build(const struct endpoint *ep, const struct input *in, struct http_out *out)
+{
+    struct names n;
+    TRY(find_names(ep, in, out->arena, &n));
+    out->method = HTTP_POST;
+    TRY(put_url(ep, &n.names, out));
+    TRY(put_headers(ep, &n.names, out));
+    return put_body(ep, &n.names, out);
+}
+
+/* --- settings: what rows cannot say --- */
+
+static void no_setting(struct err_list *list, const char *scope, const char *name)
+{
+    err_list_add(list, "[%s] does not contain the required setting [%s]", scope, name);
+}
+
+/* Reads a member that is to be a text, which it removes from the count of members not yet read. */
+static bool take_text(struct err_list *list, const struct json *object, const char *scope,
+                      const char *name, bool required, struct str *out)
+{
+    const struct json *v = json_get(object, name);
+    if (json_is_null(v)) {
+        if (required)
+            no_setting(list, scope, name);
+        return false;
+    }
+    if (!json_str(v, out)) {
+        err_list_add(list,
+                     "field [%s] is not of the expected type. The value [%.*s] cannot be converted "
+                     "to a [String]",
+                     name, STR_ARG(str_sub(json_raw(v), 0, 200)));
+        return false;
+    }
+    if (out->n)
+        return true;
+    err_list_add(list, "[%s] Invalid value empty string. [%s] must be a non-empty string", scope,
+                 name);
+    return false;
+}
+
+/* Paths that each task names, in the order they are shown in; those marked are not required. */
+static const struct path_setting {
+    unsigned tasks;
+    const char *name;
+    bool optional;
+} path_settings[] = {
+    {TE, "text_embeddings", false},   {SE, "token_path", false},    {SE, "weight_path", false},
+    {RR, "relevance_score", false},   {RR, "reranked_index", true}, {RR, "document_text", true},
+    {CO, "completion_result", false},
+};
+
+#define N_PATH_SETTINGS (sizeof path_settings / sizeof path_settings[0])
+
+static const char *const embedding_types[] = {"binary", "bit", "byte", "float"};
+
+static void put_embedding_type(struct err_list *list, struct json_out *w, const struct json *parser,
+                               const char *scope)
+{
+    struct str type = STR("float");
+    if (!json_is_null(json_get(parser, "embedding_type")) &&
+        !take_text(list, parser, scope, "embedding_type", false, &type))
+        return;
+    for (size_t i = 0; i < sizeof embedding_types / sizeof embedding_types[0]; i++) {
+        if (str_eq_nocase(str_trim(type), str_c(embedding_types[i]))) {
+            json_key_cstr(w, "embedding_type", embedding_types[i]);
+            return;
+        }
+    }
+    err_list_add(list,
+                 "[%s] Invalid value [%.*s] received. [embedding_type] must be one of [binary, "
+                 "bit, byte, float]",
+                 scope, STR_ARG(str_sub(type, 0, 200)));
+}
+
+static bool is_known(unsigned task, struct str name)
+{
+    if (task == TE && str_eq(name, STR("embedding_type")))
+        return true;
+    for (size_t i = 0; i < N_PATH_SETTINGS; i++) {
+        if ((path_settings[i].tasks & task) && str_eq_c(name, path_settings[i].name))
+            return true;
+    }
+    return false;
+}
+
+static struct err *unknown_member(const struct json *v, const char *field, const char *scope)
+{
+    return err_status(400,
+                      "Configuration contains unknown settings [{%.*s=%.*s}] while parsing field "
+                      "[%s] for settings [%s]",
+                      STR_ARG(str_sub(v->key, 0, 200)), STR_ARG(str_sub(json_raw(v), 0, 200)),
+                      field, scope);
+}
+
+static void put_parser(struct err_list *list, struct json_out *w, unsigned task,
+                       const struct json *parser)
+{
+    static const char scope[] = "service_settings.response.json_parser";
+    json_key(w, "json_parser");
+    json_obj(w);
+    for (size_t i = 0; i < N_PATH_SETTINGS; i++) {
+        const struct path_setting *p = &path_settings[i];
+        struct str path;
+        if ((p->tasks & task) && take_text(list, parser, scope, p->name, !p->optional, &path))
+            json_key_str(w, p->name, path);
+    }
+    if (task == TE)
+        put_embedding_type(list, w, parser, scope);
+    json_end(w);
+}
+
+/* Puts the object that was written in place of what was given. */
+static void replace(struct endpoint *ep, struct value *v, struct buf *b)
+{
+    struct err *e = json_parse_copy(ep->arena, buf_str(b), &v->json);
+    buf_deinit(b);
+    err_free(e); /* what we wrote can be read */
+}
+
+static struct err *check_response(struct endpoint *ep, struct err_list *list)
+{
+    struct value *v = &ep->values.v[S_RESPONSE];
+    const struct json *parser = parser_of(ep);
+    unsigned task = TASK_BIT(ep->task);
+    struct json_out w;
+    struct buf b;
+    if (!json_is(parser, JSON_OBJECT)) {
+        no_setting(list, "service_settings.response", "json_parser");
+        return NULL;
+    }
+    struct json_iter it = json_iter(parser);
+    for (const struct json *m; (m = json_next(&it));) {
+        if (!is_known(task, m->key))
+            return unknown_member(m, "json_parser", "custom_service_settings");
+    }
+    it = json_iter(v->json);
+    for (const struct json *m; (m = json_next(&it));) {
+        if (!str_eq(m->key, STR("json_parser")))
+            return unknown_member(m, "response", "custom_service_settings");
+    }
+    buf_init(&b, SIZE_MAX);
+    json_out_init(&w, &b);
+    json_obj(&w);
+    put_parser(list, &w, task, parser);
+    json_end(&w);
+    replace(ep, v, &b);
+    return NULL;
+}
+
+static void put_translation(struct err_list *list, struct json_out *w, const struct json *given)
+{
+    struct json_iter it = json_iter(given);
+    json_key(w, "translation");
+    json_obj(w);
+    for (const struct json *v; (v = json_next(&it));) {
+        enum input_type type;
+        if (!json_is(v, JSON_STRING) || v->text.n == 0)
+            err_list_add(list,
+                         "Input type translation value for key [%.*s] must be a String that is not "
+                         "null and not empty, received: [%.*s].",
+                         STR_ARG(str_sub(v->key, 0, 200)), STR_ARG(str_sub(json_raw(v), 0, 200)));
+        else if (!input_type_parse(v->key, &type) || type == INPUT_UNSPECIFIED)
+            err_list_add(list,
+                         "Invalid input type translation for key: [%.*s], is not a valid value. "
+                         "Must be one of [ingest, search, classification, clustering]",
+                         STR_ARG(str_sub(v->key, 0, 200)));
+    }
+    for (enum input_type t = INPUT_INGEST; t <= INPUT_CLUSTERING; t++) {
+        const struct json *v = json_get(given, input_type_name(t));
+        if (json_is(v, JSON_STRING))
+            json_key_str(w, input_type_name(t), v->text);
+    }
+    json_end(w);
+}
+
+static struct err *check_input_type(struct endpoint *ep, struct err_list *list)
+{
+    struct value *v = &ep->values.v[S_INPUT_TYPE];
+    const struct json *given = v->set ? v->json : NULL;
+    const struct json *translation = json_get(given, "translation");
+    struct str preset = STR("");
+    struct json_out w;
+    struct buf b;
+    struct json_iter it = json_iter(given);
+    for (const struct json *m; (m = json_next(&it));) {
+        if (!str_eq(m->key, STR("translation")) && !str_eq(m->key, STR("default")))
+            return unknown_member(m, "input_type", "input_type_translator");
+    }
+    if (!json_is_null(translation) && !json_is(translation, JSON_OBJECT))
+        err_list_add(list,
+                     "field [translation] is not of the expected type. The value [%.*s] cannot be "
+                     "converted to a [Map]",
+                     STR_ARG(str_sub(json_raw(translation), 0, 200)));
+    const struct json *given_preset = json_get(given, "default");
+    if (!json_is_null(given_preset) && !json_str(given_preset, &preset))
+        err_list_add(list,
+                     "field [default] is not of the expected type. The value [%.*s] cannot be "
+                     "converted to a [String]",
+                     STR_ARG(str_sub(json_raw(given_preset), 0, 200)));
+    buf_init(&b, SIZE_MAX);
+    json_out_init(&w, &b);
+    json_obj(&w);
+    put_translation(list, &w, json_is(translation, JSON_OBJECT) ? translation : NULL);
+    json_key_str(&w, "default", preset);
+    json_end(&w);
+    v->set = true;
+    replace(ep, v, &b);
+    return NULL;
+}
+
+/* Fills every template once, as Elasticsearch does, with a call that asks for nothing optional. */
+static void try_out(struct endpoint *ep, struct err_list *list)
+{
+    struct str text = STR("test input");
+    struct input in = {.task = ep->task,
+                       .texts = &text,
+                       .n_texts = 1,
+                       .has_query = ep->task == TASK_RERANK,
+                       .query = STR("test query"),
+                       .values = ep->values};
+    struct http_out out = {.arena = arena_new(ARENA_NO_LIMIT)};
+    struct err *e = build(ep, &in, &out);
+    if (e)
+        err_list_add(list, "Failed to validate model configuration: %s", e->reason);
+    err_free(e);
+    arena_free(out.arena);
+}
+
+static struct err *check(struct endpoint *ep)
+{
+    struct err_list list = {0};
+    struct err *alone = check_response(ep, &list);
+    if (!alone)
+        alone = check_input_type(ep, &list);
+    if (!alone && list.n == 0)
+        try_out(ep, &list);
+    struct err *collected = err_list_end(&list, ERR_VALIDATION);
+    if (!alone)
+        return collected;
+    err_free(collected);
+    return alone;
+}
+
+/* --- answers --- */
+
+static struct err *parse(const struct endpoint *ep, const struct input *in,
+                         const struct http_in *answer, struct result *out)
+{
+    const struct json *parser = parser_of(ep);
+    switch (ep->task) {
+    case TASK_TEXT_EMBEDDING:
+        return custom_embeddings(parser, in, answer, out);
+    case TASK_SPARSE_EMBEDDING:
+        return custom_sparse(parser, in, answer, out);
+    case TASK_RERANK:
+        return custom_rerank(parser, in, answer, out);
+    default:
+        return custom_completion(parser, answer, out);
+    }
+}
+
+#define ROW(t)                                                                                     \
+    {                                                                                              \
+        .task = (t), .request_name = custom_name, .default_rpm = 10000, .build = build,            \
+        .parse = parse                                                                             \
+    }
+
+static const struct provider_task tasks[] = {ROW(TASK_TEXT_EMBEDDING), ROW(TASK_SPARSE_EMBEDDING),
+                                             ROW(TASK_RERANK), ROW(TASK_COMPLETION)};
+
+static const char *const group_by[] = {"url", "request", "secret_parameters", NULL};
+
+const struct provider provider_custom = {
+    .name = "custom",
+    .label = custom_name,
+    .settings = &table,
+    .tasks = tasks,
+    .n_tasks = sizeof tasks / sizeof tasks[0],
+    .group_by = group_by,
+    .similarity = "dot_product",
+    .unlisted = true, /* as in Elasticsearch: its settings are no form to fill in */
+    .check = check,
+    .judge = custom_judge,
+};
