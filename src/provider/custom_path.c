@@ -70,7 +70,7 @@ static struct err *room(struct arena *arena, size_t n, size_t size, void *out)
  */
 static struct err *elements(const struct json *list, struct arena *arena, struct found *out)
 {
-    struct found *items;
+    struct found *items = NULL;
     struct json *copies = NULL;
     TRY(room(arena, list->n, sizeof *items, &items));
     if (list->flat)
@@ -94,7 +94,7 @@ static struct err *each(const struct json *list, struct str path, struct arena *
         *out = (struct found){.node = list};
         return NULL;
     }
-    struct found *items;
+    struct found *items = NULL;
     size_t n = 0;
     TRY(room(arena, list->n, sizeof *items, &items));
     struct json_iter it = json_iter(list);
