@@ -36,6 +36,15 @@ struct split {
 
 /* --- packing --- */
 
+/* What this endpoint's requests may hold. */
+static struct provider_task limits_of(const struct endpoint *ep, enum task task)
+{
+    struct provider_task limits = *provider_task(ep->provider, task);
+    if (limits.batch_of)
+        limits.batch = limits.batch_of(ep);
+    return limits;
+}
+
 /* Number of inputs from `first` on that go into one request. */
 static size_t pack(const struct input *in, size_t first, const struct provider_task *task)
 {
@@ -175,11 +184,11 @@ static void part_init(struct split *s, struct part *p, size_t first, size_t n)
 bool split_submit(struct inference *inf, struct call *call)
 {
     const struct input *in = &call->input;
-    const struct provider_task *task = provider_task(call->endpoint->provider, in->task);
+    const struct provider_task limits = limits_of(call->endpoint, in->task);
     bool embeds = in->task == TASK_TEXT_EMBEDDING || in->task == TASK_SPARSE_EMBEDDING;
-    if (!embeds || in->stream || (!task->batch && !task->batch_tokens))
+    if (!embeds || in->stream || (!limits.batch && !limits.batch_tokens))
         return false;
-    size_t n_parts = count_parts(in, task);
+    size_t n_parts = count_parts(in, &limits);
     if (n_parts < 2)
         return false;
     struct split *s = mem_new(sizeof *s + n_parts * sizeof s->parts[0]);
@@ -191,7 +200,7 @@ bool split_submit(struct inference *inf, struct call *call)
     call->on_cancel = split_cancelled;
     size_t first = 0;
     for (size_t i = 0; i < n_parts; i++) {
-        size_t n = pack(in, first, task);
+        size_t n = pack(in, first, &limits);
         part_init(s, &s->parts[i], first, n);
         first += n;
     }

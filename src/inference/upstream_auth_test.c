@@ -178,7 +178,7 @@ static void cancelled_while_asking(void **state)
 /* --- Google --- */
 
 /* A key file whose token_uri is somewhere else: the operator's base_url is what counts. */
-static struct endpoint *vertex(void)
+static struct endpoint *vertex(const char *more)
 {
     char *pem;
     struct buf file, body;
@@ -202,6 +202,7 @@ static struct endpoint *vertex(void)
     json_key_str(&w, "service_account_json", buf_str(&file));
     json_key_cstr(&w, "project_id", "p");
     json_key_cstr(&w, "model_id", "m");
+    buf_cstr(&body, more);
     json_end(&w);
     json_end(&w);
     buf_char(&body, '\0');
@@ -216,7 +217,7 @@ static struct endpoint *vertex(void)
 static void google_token_then_request(void **state)
 {
     static const struct step steps[] = {TOKEN, VERTEX};
-    rig_run(rig, vertex(), N(steps));
+    rig_run(rig, vertex(""), N(steps));
     expect_result(RESULT);
     expect_head(0, "POST /t HTTP/1.1\r\n");
     assert_true(str_starts(scripted_server_body(rig->server, 0),
@@ -226,13 +227,24 @@ static void google_token_then_request(void **state)
     expect_head(1, "Authorization: Bearer t1\r\n");
 }
 
+/* max_batch_size: each input in a request of its own, all with the one token. */
+static void google_in_parts(void **state)
+{
+    static const struct step steps[] = {TOKEN, VERTEX, VERTEX};
+    rig->texts[1] = STR("x");
+    rig_run(rig, vertex(",\"max_batch_size\":1"), N(steps));
+    expect_result("{\"text_embedding\":[{\"embedding\":[1,2]},{\"embedding\":[1,2]}]}");
+    assert_int_equal(rig->requests, 2);
+    assert_int_equal(scripted_server_requests(rig->server), 3);
+}
+
 static void google_refuses(void **state)
 {
     static const struct step steps[] = {
         ANSWER("400 Bad Request",
                "{\"error\":\"invalid_grant\",\"error_description\":\"Invalid JWT Signature.\"}"),
         TOKEN};
-    rig_run(rig, vertex(), N(steps));
+    rig_run(rig, vertex(""), N(steps));
     expect_failure(rig, 403,
                    "Error getting access token for service account: status [400], invalid_grant: "
                    "Invalid JWT Signature.");
@@ -242,7 +254,7 @@ static void google_refuses(void **state)
 static void google_is_down(void **state)
 {
     static const struct step steps[] = {BROKEN, BROKEN, BROKEN, TOKEN};
-    rig_run(rig, vertex(), N(steps));
+    rig_run(rig, vertex(""), N(steps));
     expect_failure(rig, 403, "Error getting access token for service account: status [500]");
     assert_int_equal(scripted_server_requests(rig->server), 3);
 }
@@ -273,6 +285,7 @@ int main(void)
         TEST(no_token_before_the_deadline),
         TEST(cancelled_while_asking),
         TEST(google_token_then_request),
+        TEST(google_in_parts),
         TEST(google_refuses),
         TEST(google_is_down),
         TEST(no_key_file),

@@ -301,6 +301,13 @@ static struct err *embed_build(const struct endpoint *ep, const struct input *in
     return body_finish(&b, out);
 }
 
+/* Newer models take one input only: who uses them says so. */
+static size_t batch_of(const struct endpoint *ep)
+{
+    const struct value *most = &ep->values.v[S_MAX_BATCH_SIZE];
+    return most->set ? (size_t)most->i : 250;
+}
+
 /* predictions[].embeddings: {"values": [...], "statistics": {"token_count"}} */
 static struct err *embed_parse(const struct endpoint *ep, const struct input *in,
                                const struct http_in *answer, struct result *out)
@@ -500,8 +507,8 @@ static const struct provider_task tasks[] = {
     {.task = TASK_TEXT_EMBEDDING,
      .request_name = EMBEDDINGS,
      .default_rpm = 30000,
-     .batch = 250,
      .batch_tokens = 20000,
+     .batch_of = batch_of,
      .build = embed_build,
      .parse = embed_parse},
     {.task = TASK_RERANK,

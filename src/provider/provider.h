@@ -49,6 +49,8 @@ struct provider_task {
     size_t batch;        /* most embedding inputs in one request; 0: any number. A call with
                             more is sent as several requests */
     size_t batch_tokens; /* most tokens in one such request, by estimate; 0: any */
+    /* Where an endpoint's settings or its model say less or more than `batch`; NULL: as said. */
+    size_t (*batch_of)(const struct endpoint *);
     struct err *(*build)(const struct endpoint *, const struct input *, struct http_out *out);
     /* A whole 2xx answer. Errors: "Failed to find required field [data] in X response". */
     struct err *(*parse)(const struct endpoint *, const struct input *, const struct http_in *,
