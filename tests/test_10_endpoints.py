@@ -591,10 +591,11 @@ def test_services(server):
     assert "elser" not in names
     cohere = next(s for s in services if s["service"] == "cohere")
     assert cohere["name"] == "Cohere"
-    assert cohere["task_types"] == ["text_embedding", "rerank", "completion"]
+    tasks = ["text_embedding", "rerank", "completion", "chat_completion"]
+    assert cohere["task_types"] == tasks
     key = cohere["configurations"]["api_key"]
     assert key["required"] is True and key["sensitive"] is True and key["type"] == "str"
-    assert set(key["supported_task_types"]) == {"text_embedding", "rerank", "completion"}
+    assert key["supported_task_types"] == tasks
     limit = cohere["configurations"]["rate_limit.requests_per_minute"]
     assert (limit["required"], limit["sensitive"], limit["type"]) == (False, False, "int")
     for s in services:

@@ -196,11 +196,11 @@ def test_events_that_are_not_known_are_skipped(server, upstream):
     assert deltas(server.stream(path + "/_stream", {"input": "x"})) == ["a"]
 
 
-def test_chat_completion_is_not_there(server):
-    answer = server.put("/_inference/chat_completion/x", {"service": "cohere",
-                                                          "service_settings": CHAT})
+def test_a_task_that_is_not_there(server):
+    answer = server.put("/_inference/sparse_embedding/x", {"service": "cohere",
+                                                           "service_settings": CHAT})
     assert answer.status == 400
-    assert answer.reason == "The [cohere] service does not support task type [chat_completion]"
+    assert answer.reason == "The [cohere] service does not support task type [sparse_embedding]"
 
 
 # ---- refusals of the service ----

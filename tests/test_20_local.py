@@ -230,6 +230,12 @@ def test_a_call_that_times_out_or_leaves(local):
     assert cosine(got, EXAMPLES["plain"]["embedding_256"]) >= 0.99999
 
 
+def waiting(server):
+    """Texts in the queue of a local model: the big call is in before a small one may be."""
+    lines = server.get("/_prometheus/metrics").text.splitlines()
+    return int(next(l for l in lines if l.startswith("inferd_local_queue ")).split()[1])
+
+
 @needs_model
 def test_a_full_queue_is_429(alone):
     server = alone(**{"inference.local.queue_capacity": "4"})
@@ -240,6 +246,7 @@ def test_a_full_queue_is_429(alone):
         server.post(PATH + "?timeout=5m", {
             "input": [EXAMPLES["paragraph"]["text"]] * (60 if FACTOR == 1 else 20)})))
     thread.start()
+    wait_until(lambda: waiting(server) > 0 or not thread.is_alive(), 30)
     answers = []
     while thread.is_alive() and not any(a.status == 429 for a in answers):
         answers.append(server.post(PATH, {"input": "small"}))
