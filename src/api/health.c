@@ -16,6 +16,7 @@ void get_metrics(struct request *r)
     struct buf b;
     reply_buf_init(&b);
     metrics_render(&b);
+    inference_usage_metrics(r->api->parts.inference, r->arena, &b);
     struct str text = arena_dup(r->arena, buf_str(&b));
     buf_deinit(&b);
     reply_text(r, 200, STR("text/plain; version=0.0.4; charset=utf-8"), text);

@@ -217,6 +217,8 @@ static void diagnosed(void *ctx, const struct client_stats *s)
     json_key_i64(&w, "max_connections", s->max);
     json_end(&w);
     json_end(&w);
+    json_key(&w, "inference_endpoints");
+    inference_usage_render(r->api->parts.inference, r->arena, &w);
     json_end(&w);
     json_end(&w);
     reply_json(r, 200, &b);

@@ -188,10 +188,12 @@ static struct op *op_of_sink(struct sink *sink)
 /* Takes the copy that has been measured. */
 static struct err *replace_draft(struct op *op, struct endpoint *measured)
 {
-    measured->provider = op->ep->provider;
-    endpoint_unref(op->ep);
+    struct endpoint *draft = op->ep;
+    measured->provider = draft->provider;
     op->ep = measured;
-    return extras_attach(op->inf, measured);
+    struct err *e = extras_attach(op->inf, measured, draft);
+    endpoint_unref(draft);
+    return e;
 }
 
 /* The size found is checked against the size asked for, and kept. */
@@ -345,9 +347,11 @@ static void create_found(void *job)
         bool given = similarity && similarity->set;
         struct endpoint *measured = endpoint_with_dimensions(op->ep, op->model.dimensions,
                                                              given ? NULL : op->model.similarity);
-        measured->provider = op->ep->provider;
-        endpoint_unref(op->ep);
-        op->ep = measured;
+        e = replace_draft(op, measured);
+        if (e) {
+            op_fail(op, e);
+            return;
+        }
     }
     struct deployment_spec spec = inference_deployment_spec(op->ep);
     op->deploying = op->deployed = true;
@@ -433,7 +437,7 @@ static struct err *create_draft(struct op *op)
     op->ep->provider = provider;
     if (provider->check)
         TRY(provider->check(op->ep));
-    TRY(extras_attach(op->inf, op->ep));
+    TRY(extras_attach(op->inf, op->ep, NULL));
     return busy_begin(op) ? NULL : busy_err(op);
 }
 
@@ -491,7 +495,7 @@ static struct err *update_draft(struct op *op, bool *changed)
     op->ep->provider = op->old->provider;
     if (op->ep->provider->check)
         TRY(op->ep->provider->check(op->ep));
-    return extras_attach(op->inf, op->ep);
+    return extras_attach(op->inf, op->ep, op->old);
 }
 
 void inference_update(struct inference *inf, const struct endpoint_change *change)

@@ -107,7 +107,9 @@ static void flight_done(struct sink *sink, const struct result *result)
 {
     struct flight *f = (struct flight *)sink;
     struct sink *outer = f->outer;
+    const struct endpoint *served = f->call->endpoint;
     struct endpoint *other = flight_end(f);
+    tally_usage(extras_of(served)->tally, result ? &result->usage : &f->call->usage);
     if (f->cache && result && !other)
         cache_put(f->cache, f->key, result, clock_mono_ms());
     outer->done(outer, result);
@@ -182,6 +184,10 @@ static struct err *timeout_err(const struct call *call)
 static void flight_fail(struct sink *sink, struct err *e)
 {
     struct flight *f = (struct flight *)sink;
+    struct tally *tally = extras_of(f->call->endpoint)->tally;
+    tally_fail(tally, tally_failure_of(e, f->timed_out));
+    tally_usage(tally, &f->call->usage);
+    f->call->usage = (struct usage){0};
     if (fall_back(f, e)) {
         err_free(e);
         flight_go(f);
@@ -218,6 +224,7 @@ static void flight_go(struct flight *f)
     struct inference *inf = f->inf;
     struct call *call = f->call;
     call->sink = &f->sink;
+    tally_call(extras_of(call->endpoint)->tally, false);
     if (endpoint_is_local(call->endpoint))
         deployment_submit(inf->parts.models, call->endpoint->id, call);
     else if (!split_submit(inf, call) && !hedge_submit(inf, call))
@@ -255,6 +262,7 @@ static bool flight_cached(struct flight *f)
         f->cache = cache;
         return false;
     }
+    tally_call(extras_of(f->own)->tally, true);
     f->outer->done(f->outer, cached_result(hit));
     cached_unref(hit);
     return true;

@@ -13,6 +13,7 @@ static void extras_free(struct endpoint *ep)
     if (!x)
         return;
     limit_group_unref(x->group);
+    tally_unref(x->tally);
     cache_free(x->cache);
     free(x);
     ep->group = NULL;
@@ -178,7 +179,7 @@ static void read_fallback(struct err_list *list, struct endpoint *ep, struct ext
     }
 }
 
-struct err *extras_attach(struct inference *inf, struct endpoint *ep)
+struct err *extras_attach(struct inference *inf, struct endpoint *ep, const struct endpoint *before)
 {
     struct extras *x = mem_new(sizeof *x);
     struct err_list list = {0};
@@ -186,6 +187,8 @@ struct err *extras_attach(struct inference *inf, struct endpoint *ep)
     ep->group = x;
     ep->on_free = extras_free;
     x->group = group_of(inf, ep);
+    struct tally *tally = before ? extras_of(before)->tally : NULL;
+    x->tally = tally ? tally_ref(tally) : tally_new();
     read_fallback(&list, ep, x);
     read_cache(&list, ep, x);
     read_hedge(&list, ep, x);

@@ -9,11 +9,13 @@
 #include "cache.h"
 #include "endpoint.h"
 #include "limiter.h"
+#include "tally.h"
 
 struct inference;
 
 struct extras {
     struct limit_group *group; /* NULL: no rate limit */
+    struct tally *tally;       /* NULL: of extras_none */
     struct str *fallback;      /* ids, in the endpoint's arena */
     size_t n_fallback;
     struct cache *cache;                        /* NULL: none */
@@ -22,8 +24,9 @@ struct extras {
 };
 
 /* Reads the settings and hangs the result on the endpoint, which has its provider and is not shared
- * yet. Wrong ones: ERR_VALIDATION. */
-struct err *extras_attach(struct inference *, struct endpoint *);
+ * yet. `before`: the version it replaces, whose tally it goes on with; NULL: it is new. Wrong
+ * settings: ERR_VALIDATION. */
+struct err *extras_attach(struct inference *, struct endpoint *, const struct endpoint *before);
 /* Against what there is: fallbacks exist, do the same task and, for embeddings, the same model with
  * as many dimensions. After the probe. */
 struct err *extras_check_fallback(struct inference *, const struct endpoint *);

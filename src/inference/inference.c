@@ -60,7 +60,7 @@ static struct err *load_one(struct inference *inf, struct arena *arena, const st
     secret_wipe((char *)(uintptr_t)secret.body.p, secret.body.n);
     ep->provider = provider;
     ep->rev = doc->rev;
-    struct err *e = extras_attach(inf, ep);
+    struct err *e = extras_attach(inf, ep, NULL);
     if (e) {
         endpoint_unref(ep);
         return e;

@@ -76,6 +76,11 @@ void inference_services_render(struct json_out *, enum task);
 struct err *inference_find_typed(struct inference *, struct str id, enum task task,
                                  struct endpoint **out);
 
+/* What endpoints have done since they were made, or since the start (tally.h): an object by id for
+ * GET .diagnostics, and series labelled inference_id, service, task_type for Prometheus. */
+void inference_usage_render(struct inference *, struct arena *, struct json_out *);
+void inference_usage_metrics(struct inference *, struct arena *, struct buf *);
+
 /* Connection pools of all loops, added up. done runs on `loop`. */
 void inference_diagnostics(struct inference *, struct loop *,
                            void (*done)(void *ctx, const struct client_stats *), void *ctx);

@@ -95,6 +95,7 @@ static void split_end(struct split *s)
     struct call *call = s->call;
     struct err *e = s->failed;
     struct result result = s->result;
+    call->usage = result.usage;
     for (size_t i = 0; i < s->n_parts; i++)
         arena_free(s->parts[i].call.arena);
     free(s);

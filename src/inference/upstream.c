@@ -78,6 +78,7 @@ static void upstream_free(struct upstream *up)
     if (up->asking)
         exchange_leave(up->asking);
     if (up->streaming) {
+        up->call->usage = up->stream.usage;
         framing_deinit(&up->framing);
         arena_free(up->scratch);
     }

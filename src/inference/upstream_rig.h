@@ -157,7 +157,7 @@ static void rig_run(struct rig *r, struct endpoint *ep, const struct step *steps
     r->options.n_bases = r->no_base ? 0 : 1;
     struct inference_parts parts = {.loops = &r->loop, .n_loops = 1};
     r->inf = inference_new(&r->options, &parts);
-    BUG_ON(extras_attach(r->inf, ep) != NULL);
+    BUG_ON(extras_attach(r->inf, ep, NULL) != NULL);
     r->sink = (struct sink){.delta = rig_delta, .done = rig_done, .fail = rig_fail};
     rig_call(r, ep);
     int64_t at;

@@ -35,6 +35,8 @@ struct call {
     bool whole;                 /* a stream that its caller waits for to the end: the deadline
                                    holds after its first delta too */
     struct str opaque_id;       /* X-Opaque-Id, for logs */
+    struct usage usage;         /* a stream's, or of the parts that were answered before one failed:
+                                   by the provider's count so far; a whole answer's is in result */
     atomic_bool cancelled;
     void (*on_cancel)(struct call *); /* NULL: nothing to stop early */
     void (*on_drain)(struct call *);  /* the sink has room again */

@@ -1,0 +1,152 @@
+/* usage: the tallies of all endpoints, for GET .diagnostics and for Prometheus. Bounded by the
+ * number of endpoints: nothing a caller sends becomes a label. */
+#include "private.h"
+
+struct rows {
+    struct endpoint **v;
+    size_t n;
+};
+
+static struct rows rows_take(struct inference *inf, struct arena *arena)
+{
+    struct rows r;
+    inference_list(inf, TASK_ANY, arena, &r.v, &r.n);
+    return r;
+}
+
+static void rows_drop(const struct rows *r)
+{
+    for (size_t i = 0; i < r->n; i++)
+        endpoint_unref(r->v[i]);
+}
+
+static int64_t read(const _Atomic int64_t *count)
+{
+    return atomic_load_explicit((_Atomic int64_t *)(uintptr_t)count, memory_order_relaxed);
+}
+
+/* --- JSON --- */
+
+static void usage_render(struct json_out *w, const struct endpoint *ep, const struct tally *t)
+{
+    json_key_s(w, ep->id);
+    json_obj(w);
+    json_key_str(w, "service", ep->service);
+    json_key_cstr(w, "task_type", task_name(ep->task));
+    json_key_i64(w, "calls", read(&t->calls));
+    json_key_i64(w, "cached_calls", read(&t->cached));
+    json_key(w, "tokens");
+    json_obj(w);
+    json_key_i64(w, "in", read(&t->in_tokens));
+    json_key_i64(w, "out", read(&t->out_tokens));
+    json_end(w);
+    json_key(w, "failures");
+    json_obj(w);
+    for (enum tally_failure k = 0; k < N_TALLY_FAILURES; k++)
+        json_key_i64(w, tally_failure_name(k), read(&t->failures[k]));
+    json_end(w);
+    json_end(w);
+}
+
+void inference_usage_render(struct inference *inf, struct arena *arena, struct json_out *w)
+{
+    struct rows r = rows_take(inf, arena);
+    json_obj(w);
+    for (size_t i = 0; i < r.n; i++) {
+        const struct tally *t = extras_of(r.v[i])->tally;
+        if (t)
+            usage_render(w, r.v[i], t);
+    }
+    json_end(w);
+    rows_drop(&r);
+}
+
+/* --- Prometheus --- */
+
+/* A label's value: exposition format 0.0.4 escapes these three and nothing else. */
+static void label(struct buf *out, const char *name, struct str value)
+{
+    buf_printf(out, "%s=\"", name);
+    for (size_t i = 0; i < value.n; i++) {
+        char c = value.p[i];
+        if (c == '\n')
+            buf_cstr(out, "\\n");
+        else if (c == '"' || c == '\\')
+            buf_printf(out, "\\%c", c);
+        else
+            buf_char(out, c);
+    }
+    buf_char(out, '"');
+}
+
+static void sample(struct buf *out, const char *family, const struct endpoint *ep, const char *more,
+                   const char *value, int64_t count)
+{
+    buf_printf(out, "%s{", family);
+    label(out, "inference_id", ep->id);
+    buf_char(out, ',');
+    label(out, "service", ep->service);
+    buf_char(out, ',');
+    label(out, "task_type", str_c(task_name(ep->task)));
+    if (more) {
+        buf_char(out, ',');
+        label(out, more, str_c(value));
+    }
+    buf_printf(out, "} %lld\n", (long long)count);
+}
+
+typedef void write_samples(struct buf *, const char *family, const struct endpoint *,
+                           const struct tally *);
+
+static void write_calls(struct buf *out, const char *family, const struct endpoint *ep,
+                        const struct tally *t)
+{
+    sample(out, family, ep, NULL, NULL, read(&t->calls));
+}
+
+static void write_cached(struct buf *out, const char *family, const struct endpoint *ep,
+                         const struct tally *t)
+{
+    sample(out, family, ep, NULL, NULL, read(&t->cached));
+}
+
+static void write_tokens(struct buf *out, const char *family, const struct endpoint *ep,
+                         const struct tally *t)
+{
+    sample(out, family, ep, "direction", "in", read(&t->in_tokens));
+    sample(out, family, ep, "direction", "out", read(&t->out_tokens));
+}
+
+static void write_failures(struct buf *out, const char *family, const struct endpoint *ep,
+                           const struct tally *t)
+{
+    for (enum tally_failure k = 0; k < N_TALLY_FAILURES; k++)
+        sample(out, family, ep, "kind", tally_failure_name(k), read(&t->failures[k]));
+}
+
+static const struct {
+    const char *name, *kind, *help;
+    write_samples *write;
+} families[] = {
+    {"inferd_endpoint_calls_total", "counter", "Calls on an endpoint", write_calls},
+    {"inferd_endpoint_cached_calls_total", "counter", "Calls answered from the endpoint's cache",
+     write_cached},
+    {"inferd_endpoint_tokens_total", "counter", "Tokens by the provider's own count", write_tokens},
+    {"inferd_endpoint_failures_total", "counter", "Calls that failed, by kind", write_failures},
+};
+
+void inference_usage_metrics(struct inference *inf, struct arena *arena, struct buf *out)
+{
+    struct rows r = rows_take(inf, arena);
+    for (size_t f = 0; f < sizeof families / sizeof families[0]; f++) {
+        const char *name = families[f].name;
+        buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, families[f].help, name,
+                   families[f].kind);
+        for (size_t i = 0; i < r.n; i++) {
+            const struct tally *t = extras_of(r.v[i])->tally;
+            if (t)
+                families[f].write(out, name, r.v[i], t);
+        }
+    }
+    rows_drop(&r);
+}

@@ -1,0 +1,129 @@
+"""What each endpoint has done: calls, tokens by the provider's own count, failures by kind."""
+import re
+
+import pytest
+
+from inferd import MARK
+from upstream import Hang, Reply, Reset, Stream, chunk
+
+KEY = "sk-" + MARK
+MODEL = {"api_key": KEY, "model_id": "gpt-4o-mini"}
+EMBED = {"api_key": KEY, "model_id": "text-embedding-3-small"}
+
+
+def usage(server, name):
+    (node,) = server.get("/_inference/.diagnostics").json.values()
+    return node["inference_endpoints"].get(name)
+
+
+def series(server, family):
+    """{frozenset of labels: value}"""
+    found = {}
+    for line in server.get("/_prometheus/metrics").text.splitlines():
+        if match := re.fullmatch(family + r"\{(.*)\} (\d+)", line):
+            labels = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', match.group(1)))
+            found[tuple(sorted(labels.items()))] = int(match.group(2))
+    return found
+
+
+def embeddings(tokens):
+    return {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5] * 8}],
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
+
+
+def test_calls_and_tokens(server, upstream):
+    server.make("text_embedding", "e", "openai", EMBED)
+    upstream.clear()
+    before = usage(server, "e")
+    assert before["calls"] == 1  # the probe
+    assert (before["service"], before["task_type"]) == ("openai", "text_embedding")
+    upstream.script(Reply(200, embeddings(7)), Reply(200, embeddings(5)))
+    for _ in range(2):
+        assert server.post("/_inference/text_embedding/e", {"input": "a"}).status == 200
+    after = usage(server, "e")
+    assert after["calls"] == 3
+    assert after["tokens"] == {"in": before["tokens"]["in"] + 12, "out": 0}
+    assert set(after["failures"].values()) == {0}
+
+
+def test_a_stream_counts_at_its_end(server, upstream):
+    server.make("completion", "c", "openai", MODEL)
+    upstream.clear()
+    before = usage(server, "c")["tokens"]
+    last = {"id": "x", "object": "chat.completion.chunk", "choices": [],
+            "usage": {"prompt_tokens": 11, "completion_tokens": 13, "total_tokens": 24}}
+    upstream.script(Stream([chunk({"content": "a"}), last]))
+    server.stream("/_inference/completion/c/_stream", {"input": "hi"}).all()
+    assert usage(server, "c")["tokens"] == {"in": before["in"] + 11, "out": before["out"] + 13}
+
+
+@pytest.mark.parametrize("reply, attempts, kind", [
+    (Reply(429, {"error": {"message": "slow"}}), 3, "rate_limited"),
+    (Reply(401, {"error": {"message": "no"}}), 1, "denied"),
+    (Reply(400, {"error": {"message": "bad"}}), 1, "refused"),
+    (Reply(503, {"error": {"message": "down"}}), 3, "service_error"),
+    (Reply(200, "garbage"), 3, "service_error"),
+    (Reset(), 6, "transport"),
+])
+def test_failures_have_kinds(server, upstream, reply, attempts, kind):
+    server.make("completion", "c", "openai", MODEL)
+    upstream.clear()
+    upstream.script(*[reply] * attempts)
+    assert server.post("/_inference/completion/c", {"input": "hi"}).status >= 400
+    upstream.queue.clear()  # a kept connection that is reset is tried once more
+    failures = usage(server, "c")["failures"]
+    assert {k: v for k, v in failures.items() if v} == {kind: 1}
+
+
+def test_timeouts(server, upstream):
+    server.make("completion", "c", "openai",
+                dict(MODEL, rate_limit={"requests_per_minute": 1000000}))
+    upstream.clear()
+    upstream.script(Hang())
+    assert server.post("/_inference/completion/c?timeout=50ms", {"input": "hi"}).status == 408
+    assert usage(server, "c")["failures"]["timeout"] == 1
+
+
+def test_a_fallback_counts_for_both(server, upstream):
+    server.make("completion", "second", "cohere", {"api_key": KEY, "model_id": "command-a"})
+    server.make("completion", "first", "openai", dict(MODEL, fallback=["second"]))
+    upstream.clear()
+    upstream.script(Reply(401, {"error": {"message": "no"}}))
+    assert server.post("/_inference/completion/first", {"input": "hi"}).status == 200
+    first, second = usage(server, "first"), usage(server, "second")
+    assert (first["calls"], first["failures"]["denied"]) == (2, 1)
+    assert (second["calls"], sum(second["failures"].values())) == (2, 0)
+
+
+def test_counts_survive_updates_and_end_with_deletion(server, upstream):
+    server.make("text_embedding", "e", "openai", dict(EMBED, cache={"ttl": "1m"}))
+    path = "/_inference/text_embedding/e"
+    for _ in range(3):
+        server.post(path, {"input": "a"})
+    before = usage(server, "e")
+    assert (before["calls"], before["cached_calls"]) == (4, 2)
+    new = {"service_settings": {"api_key": KEY + "2"}}
+    assert server.put(path + "/_update", new).status == 200
+    after = usage(server, "e")
+    assert after["calls"] == 5  # its probe
+    assert after["tokens"]["in"] > before["tokens"]["in"]
+    server.delete(path)
+    assert usage(server, "e") is None
+    assert not [k for k in series(server, "inferd_endpoint_calls_total")
+                if ("inference_id", "e") in k]
+    server.make("text_embedding", "e", "openai", EMBED)
+    assert usage(server, "e")["calls"] == 1
+
+
+def test_series(server, upstream):
+    server.make("completion", "c.1_x", "openai", MODEL)
+    upstream.clear()
+    upstream.script(Reply(401, {"error": {"message": "no"}}))
+    server.post("/_inference/completion/c.1_x", {"input": "hi"})
+    labels = (("inference_id", "c.1_x"), ("service", "openai"), ("task_type", "completion"))
+    assert series(server, "inferd_endpoint_calls_total") == {labels: 2}
+    denied = tuple(sorted(labels + (("kind", "denied"),)))
+    failures = series(server, "inferd_endpoint_failures_total")
+    assert (len(failures), failures[denied]) == (8, 1)
+    tokens = series(server, "inferd_endpoint_tokens_total")
+    assert {dict(k)["direction"] for k in tokens} == {"in", "out"}
