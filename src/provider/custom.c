@@ -498,6 +498,14 @@ static struct err *parse(const struct endpoint *ep, const struct input *in,
     }
 }
 
+/* What the caller says the service takes. The default is Elasticsearch's for the chunks of
+ * documents: a call of its own goes out whole there too. */
+static size_t batch_of(const struct endpoint *ep)
+{
+    const struct value *most = &ep->values.v[S_BATCH_SIZE];
+    return most->set && most->by_user ? (size_t)most->i : 0;
+}
+
 #define ROW(t)                                                                                     \
     {                                                                                              \
         .task = (t), .request_name = custom_name, .default_rpm = 10000, .build = build,            \
