@@ -508,8 +508,8 @@ static size_t batch_of(const struct endpoint *ep)
 
 #define ROW(t)                                                                                     \
     {                                                                                              \
-        .task = (t), .request_name = custom_name, .default_rpm = 10000, .build = build,            \
-        .parse = parse                                                                             \
+        .task = (t), .request_name = custom_name, .default_rpm = 10000, .batch_of = batch_of,      \
+        .build = build, .parse = parse                                                             \
     }
 
 static const struct provider_task tasks[] = {ROW(TASK_TEXT_EMBEDDING), ROW(TASK_SPARSE_EMBEDDING),
