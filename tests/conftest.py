@@ -88,3 +88,18 @@ def spawn(tmp_path, upstream):
         elif s.process is not None and s.process.returncode not in (0, 1, -9, 78):
             pytest.fail(f"the server ended with {s.process.returncode}:\n{s.log()[-4000:]}")
     shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+@pytest.fixture
+def es(server):
+    """The official client of the shared server. It tells refusals as they are."""
+    import elasticsearch
+    with elasticsearch.Elasticsearch(server.url, basic_auth=("elastic", inferd.PASSWORD),
+                                     retry_on_status=(), max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def story(server, upstream, es):
+    from services import Story
+    return Story(server, upstream, es)

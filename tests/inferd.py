@@ -25,6 +25,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MARK = "S3CRET"
 PASSWORD = "pw-" + MARK + "-elastic"
 SERVICES = ("openai", "cohere", "hugging_face")
+# Those whose part of the scripted provider begins with their name (upstream_*.py).
+PREFIXED = ("ai21", "alibabacloud-ai-search", "amazon_sagemaker", "amazonbedrock", "anthropic",
+            "azureaistudio", "azureopenai", "contextualai", "custom", "deepseek", "fireworksai",
+            "googleaistudio", "googlevertexai", "groq", "jinaai", "llama", "mistral", "mixedbread",
+            "nvidia", "openshift_ai", "voyageai", "watsonxai")
 FACTOR = 1  # --slow-binary: how much longer things may take
 
 
@@ -156,6 +161,8 @@ class Inferd:
         if upstream:
             for s in SERVICES:
                 self.settings[f"inference.upstream.{s}.base_url"] = upstream.url
+            for s in PREFIXED:
+                self.settings[f"inference.upstream.{s}.base_url"] = f"{upstream.url}/{s}"
         self.settings.update(settings or {})
         self.env, self.password, self.config = dict(env or {}), password, config
         self.process = None

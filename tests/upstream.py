@@ -11,11 +11,18 @@ provider's wire format and notes what is wrong in `violations`, which the fixtur
 
 Each request takes one behaviour off the queue; when it is empty, the default answers.
 `upstream.requests` holds what came in, oldest first.
+
+The other services stand in files of their own, upstream_*.py, which put themselves into ROUTES;
+their paths begin with the service's name (inferd.py sets base_urls so):
+
+    @route("mistral", "/v1/embeddings")
+    def embeddings(request): ... expect(...) ... return Reply(200, {...})
 """
 import asyncio
 import hashlib
 import json
 import math
+import re
 import socket
 import struct
 import threading
@@ -112,13 +119,16 @@ class Stream(Behaviour):
     """An event stream. events: dicts (one `data:` block each), or str/bytes sent as they are.
     done: end with [DONE]; cut: None, "fin" (end the connection without the last chunk), "rst";
     pause: seconds between pieces; gate: a Hang to wait for before piece number `gate_at`;
-    split: send everything in pieces of that many bytes; endless: repeat the last event for ever."""
+    split: send everything in pieces of that many bytes; endless: repeat the last event for ever;
+    headers: more of them."""
 
     def __init__(self, events, done=True, cut=None, pause=0, gate=None, gate_at=0, split=0,
-                 endless=False, status=200, eol="\n", chunked=True):
+                 endless=False, status=200, eol="\n", chunked=True,
+                 content_type="text/event-stream", headers=None):
         self.events, self.done, self.cut, self.pause = list(events), done, cut, pause
         self.gate, self.gate_at, self.split, self.endless = gate, gate_at, split, endless
         self.status, self.eol, self.chunked = status, eol, chunked
+        self.content_type, self.headers = content_type, dict(headers or {})
 
     def blocks(self):
         for e in self.events:
@@ -140,7 +150,7 @@ class Request:
 
     def __init__(self, method, target, headers, connection):
         self.method, self.target, self.headers, self.connection = method, target, headers, connection
-        self.path = target.split("?")[0]
+        self.path, _, self.query = target.partition("?")
         self.body = b""
         self.json = None
         self.at = time.monotonic()
@@ -225,12 +235,13 @@ def tool_chunks(name, argument_pieces, model="gpt-4o-mini"):
 TOOL_PIECES = ['{"city":', ' "Par', 'is"}']
 
 
-def chat(request, allowed, needs_model):
+def chat(request, allowed, needs_model, options=True):
+    """options: whether a stream must (True) or must not (False) ask for its usage."""
     body = request.json
     members(body, ["messages", "n", "stream"] + (["model"] if needs_model else []), allowed)
     expect(body["n"] == 1, "[n] is not 1")
-    expect(("stream_options" in body) == body["stream"], "[stream_options] with [stream] only")
-    if body["stream"]:
+    expect(("stream_options" in body) == (body["stream"] and options), "[stream_options]")
+    if "stream_options" in body:
         expect(body["stream_options"] == {"include_usage": True}, "[stream_options]")
     for m in body["messages"]:
         expect(set(m) <= {"role", "content", "tool_call_id", "tool_calls"}, f"message {m}")
@@ -375,23 +386,57 @@ PATHS = {
 }
 
 
-def check_head(request):
+def check_manners(request, content_type="application/json"):
     h = request.headers
     expect(request.method == "POST", "the method is not POST")
-    expect(h.get("content-type", "").split(";")[0] == "application/json", "Content-Type")
-    expect(h.get("authorization", "").startswith("Bearer "), "Authorization is no Bearer")
+    expect(h.get("content-type", "").split(";")[0] == content_type, "Content-Type")
     expect(h.get("host"), "Host")
     for name in ("expect", "cookie", "x-opaque-id", "transfer-encoding"):
         expect(name not in h, f"a header that is not wanted: {name}")
 
 
+def bearer(request):
+    expect(request.headers.get("authorization", "").startswith("Bearer "),
+           "Authorization is no Bearer")
+
+
+# ---- services in files of their own ----
+
+ROUTES = {}  # service -> [(pattern, checks of the head, content type, handler)]
+
+
+def route(service, pattern, head=bearer, content_type="application/json"):
+    """Registers a handler for the paths of a service that match; the groups of the pattern are its
+    arguments behind the request. head: checks what is shown of credentials."""
+    def register(handler):
+        ROUTES.setdefault(service, []).append((re.compile(pattern), head, content_type, handler))
+        return handler
+    return register
+
+
+def default_answer(request):
+    service, _, rest = request.path[1:].partition("/")
+    for pattern, head, content_type, handler in ROUTES.get(service, []):
+        match = pattern.fullmatch("/" + rest)
+        if match:
+            check_manners(request, content_type)
+            head(request)
+            return handler(request, *match.groups())
+    check_manners(request)
+    bearer(request)
+    handler = PATHS.get(request.path)
+    expect(handler, "no such path")
+    return handler(request)
+
+
 # ---- the server ----
 
 STATUS = {200: "OK", 301: "Moved Permanently", 302: "Found", 307: "Temporary Redirect",
-          400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
-          413: "Payload Too Large", 422: "Unprocessable Entity", 429: "Too Many Requests",
+          400: "Bad Request", 401: "Unauthorized", 402: "Payment Required", 403: "Forbidden",
+          404: "Not Found", 408: "Request Timeout", 413: "Payload Too Large",
+          422: "Unprocessable Entity", 424: "Failed Dependency", 429: "Too Many Requests",
           500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable",
-          529: "Overloaded"}
+          504: "Gateway Timeout", 529: "Overloaded"}
 
 
 class Gone(Exception):
@@ -416,7 +461,8 @@ class Connection:
         request = Request(method, target, headers, self.number)
         request.body = await self.reader.readexactly(int(headers.get("content-length", 0)))
         try:
-            request.json = json.loads(request.body)
+            if headers.get("content-type") != "application/x-www-form-urlencoded":
+                request.json = json.loads(request.body)
         except ValueError:
             self.upstream.violations.append(f"the body is no JSON: {request!r}")
         return request
@@ -478,7 +524,8 @@ class Connection:
         return not b.close and (b.chunked or b.length in (None, len(b.body)))
 
     async def stream(self, request, b):
-        head = f"HTTP/1.1 {b.status} {STATUS.get(b.status)}\r\ncontent-type: text/event-stream\r\n"
+        head = f"HTTP/1.1 {b.status} {STATUS.get(b.status)}\r\ncontent-type: {b.content_type}\r\n"
+        head += "".join(f"{k}: {v}\r\n" for k, v in b.headers.items())
         head += "transfer-encoding: chunked\r\n\r\n" if b.chunked else "connection: close\r\n\r\n"
         await self.write(request, head.encode())
         wrap = (lambda p: b"%x\r\n%s\r\n" % (len(p), p)) if b.chunked else (lambda p: p)
@@ -518,10 +565,7 @@ class Connection:
             behaviour = Default()
         if isinstance(behaviour, Default):
             try:
-                check_head(request)
-                handler = PATHS.get(request.path)
-                expect(handler, "no such path")
-                behaviour = handler(request)
+                behaviour = default_answer(request)
             except Wrong as e:
                 self.upstream.violations.append(f"{e}: {request!r}")
                 behaviour = Reply(400, {"error": {"message": f"upstream.py: {e}"}})
