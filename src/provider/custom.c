@@ -26,6 +26,7 @@ enum {
     S_MAX_INPUT_TOKENS,
     S_URL,
     S_HEADERS,
+    S_QUERY_PARAMETERS,
     S_REQUEST,
     S_RESPONSE,
     S_INPUT_TYPE,
@@ -50,6 +51,10 @@ static const struct setting rows[N_SETTINGS] = {
                .tasks = ALL,
                .flags = SETTING_REQUIRED},
     [S_HEADERS] = {.name = "headers", .place = IN_SERVICE, .type = SETTING_STR_MAP, .tasks = ALL},
+    [S_QUERY_PARAMETERS] = {.name = "query_parameters",
+                            .place = IN_SERVICE,
+                            .type = SETTING_PAIR_LIST,
+                            .tasks = ALL},
     [S_REQUEST] = {.name = "request",
                    .place = IN_SERVICE,
                    .type = SETTING_STR,
@@ -183,6 +188,29 @@ static bool is_url(struct str url)
     return host > 0 && url.n > host && !memchr("/?#", url.p[host], 3);
 }
 
+/* Names as they are, values filled in; both escaped, after a query that the URL already has. */
+static struct err *put_query(const struct endpoint *ep, const struct template_names *names,
+                             struct arena *arena, struct buf *url)
+{
+    const struct value *query = &ep->values.v[S_QUERY_PARAMETERS];
+    struct json_iter it = json_iter(query->set ? query->json : NULL);
+    for (const struct json *pair; (pair = json_next(&it));) {
+        struct str name = json_at(pair, 0)->text, text = json_at(pair, 1)->text;
+        struct str field =
+            arena_printf(arena, "query parameters: [%.*s]", STR_ARG(str_sub(name, 0, 200)));
+        struct buf value;
+        buf_init(&value, MAX_LINE_BYTES);
+        struct err *e = template_fill_text(&value, text, field.p, names);
+        buf_char(url, str_find_char(buf_str(url), '?') == SIZE_MAX ? '?' : '&');
+        buf_put(url, http_escape(arena, name, false));
+        buf_char(url, '=');
+        buf_put(url, http_escape(arena, buf_str(&value), false));
+        buf_deinit(&value);
+        TRY(e);
+    }
+    return url->full ? err_new(ERR_TOO_LARGE, "field [url] is too large after replacement") : NULL;
+}
+
 /* Its text may hold secrets, so an error does not repeat it. */
 static struct err *put_url(const struct endpoint *ep, const struct template_names *names,
                            struct http_out *out)
@@ -190,6 +218,11 @@ static struct err *put_url(const struct endpoint *ep, const struct template_name
     struct buf b;
     buf_init(&b, MAX_LINE_BYTES);
     struct err *e = template_fill_url(&b, ep->values.v[S_URL].s, names);
+    size_t fragment = str_find_char(buf_str(&b), '#'); /* never sent, and in the way */
+    if (fragment < b.n)
+        b.n = fragment;
+    if (!e)
+        e = put_query(ep, names, out->arena, &b);
     out->url = arena_dup(out->arena, buf_str(&b));
     buf_deinit(&b);
     if (!e && !is_url(out->url))

@@ -47,6 +47,7 @@ const char *setting_ui_type(const struct setting *row)
     case SETTING_BOOL:
         return "bool";
     case SETTING_STR_LIST:
+    case SETTING_PAIR_LIST:
         return "list";
     case SETTING_STR_MAP:
     case SETTING_JSON:

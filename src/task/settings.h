@@ -40,6 +40,7 @@ enum setting_type {
     SETTING_ENUM,      /* one of choices, read without regard to case, kept as the choice has it */
     SETTING_STR_MAP,   /* {S: S} */
     SETTING_STR_LIST,
+    SETTING_PAIR_LIST, /* [[S, S], ...]: order and repeats are kept */
     SETTING_JSON,      /* any object, kept as it is */
     SETTING_RATE_LIMIT, /* {"requests_per_minute": N}; value in .i; printed always */
     SETTING_ADAPTIVE   /* adaptive_allocations object */
@@ -101,7 +102,7 @@ struct value {
         int64_t i;
         double d;
         bool b;
-        const struct json *json;       /* STR_MAP, STR_LIST, JSON */
+        const struct json *json;       /* STR_MAP, STR_LIST, PAIR_LIST, JSON */
         const struct secret *secret;   /* every IN_SECRET row; a STR_MAP as its JSON text */
         struct adaptive adaptive;
     };

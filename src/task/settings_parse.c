@@ -249,6 +249,7 @@ static void value_copy(struct arena *arena, const struct setting *row, struct va
         break;
     case SETTING_STR_MAP:
     case SETTING_STR_LIST:
+    case SETTING_PAIR_LIST:
     case SETTING_JSON:
         v->json = json_copy(arena, v->json);
         break;

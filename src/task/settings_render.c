@@ -38,6 +38,7 @@ static void put_value(struct json_out *w, const struct setting *row, const struc
         break;
     case SETTING_STR_MAP:
     case SETTING_STR_LIST:
+    case SETTING_PAIR_LIST:
     case SETTING_JSON:
         json_put_node(w, v->json);
         break;

@@ -345,6 +345,79 @@ static bool read_str_list(struct settings_reader *r, const struct setting *row,
     return false;
 }
 
+static const char *class_of(const struct json *v)
+{
+    int64_t i;
+    switch (v->type) {
+    case JSON_STRING:
+        return "String";
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return "Boolean";
+    case JSON_ARRAY:
+        return "ArrayList";
+    case JSON_OBJECT:
+        return "LinkedHashMap";
+    case JSON_NUMBER:
+        if (!json_i64(v, &i))
+            return "Double";
+        return i >= INT32_MIN && i <= INT32_MAX ? "Integer" : "Long";
+    case JSON_NULL:
+        break;
+    }
+    return "null";
+}
+
+static bool pair(struct settings_reader *r, const struct setting *row, const struct json *v,
+                 size_t i)
+{
+    static const char *const places[] = {"first", "second"};
+    const char *scope = setting_scope(row);
+    if (!json_is(v, JSON_ARRAY)) {
+        err_list_add(
+            &r->problems,
+            "[%s] failed to parse tuple list entry [%zu] for setting [%s], expected a list "
+            "but the entry is [%s]",
+            scope, i, row->name, class_of(v));
+        return false;
+    }
+    if (v->n != 2) {
+        err_list_add(&r->problems,
+                     "[%s] failed to parse tuple list entry [%zu] for setting [%s], the tuple list "
+                     "size must be two, but was [%u]",
+                     scope, i, row->name, (unsigned)v->n);
+        return false;
+    }
+    struct json_iter it = json_iter(v);
+    for (size_t at = 0; at < 2; at++) {
+        const struct json *m = json_next(&it);
+        if (json_is(m, JSON_STRING))
+            continue;
+        err_list_add(&r->problems,
+                     "[%s] failed to parse tuple list entry [%zu] for setting [%s], the %s element "
+                     "must be a string but was [%s]",
+                     scope, i, row->name, places[at], class_of(m));
+        return false;
+    }
+    return true;
+}
+
+static bool read_pair_list(struct settings_reader *r, const struct setting *row,
+                           const struct json *v, struct value *out)
+{
+    if (!json_is(v, JSON_ARRAY)) {
+        wrong_type(r, row, v, "List");
+        return false;
+    }
+    struct json_iter it = json_iter(v);
+    size_t i = 0;
+    for (const struct json *m; (m = json_next(&it)); i++) {
+        if (!pair(r, row, m, i))
+            return false;
+    }
+    return keep_json(r, row, json_raw(v), out);
+}
+
 static bool read_json(struct settings_reader *r, const struct setting *row, const struct json *v,
                       struct value *out)
 {
@@ -483,6 +556,9 @@ bool setting_read(struct settings_reader *r, const struct setting *row, const st
         break;
     case SETTING_STR_LIST:
         read = read_str_list;
+        break;
+    case SETTING_PAIR_LIST:
+        read = read_pair_list;
         break;
     case SETTING_JSON:
         read = read_json;
