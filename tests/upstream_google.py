@@ -14,8 +14,6 @@ from upstream import (Reply, Stream, TOOL_PIECES, chat, expect, members, pieces,
 from upstream_anthropic import answer as anthropic_answer
 from upstream_copies import OLD, ranked
 
-TOKEN = "ya29.token-"
-
 
 def usage():
     return {"promptTokenCount": 7, "candidatesTokenCount": 2, "totalTokenCount": 9}
@@ -88,7 +86,7 @@ class Account:
     email = None
     key_id = None
     expires_in = 3599
-    tokens = 0  # that were given out
+    tokens = {}  # that were given out: when they expire
 
 
 def unpadded(text):
@@ -124,14 +122,16 @@ def token(request):
     expect(claims["aud"] == "https://oauth2.googleapis.com/token", "[aud]")
     expect(abs(claims["iat"] - time.time()) < 60, "[iat]")
     expect(0 < claims["exp"] - claims["iat"] <= 3600, "[exp]")
-    Account.tokens += 1
-    return Reply(200, {"access_token": f"{TOKEN}{Account.tokens}", "token_type": "Bearer",
+    name = f"ya29.token-{len(Account.tokens)}"
+    Account.tokens[name] = time.time() + Account.expires_in
+    return Reply(200, {"access_token": name, "token_type": "Bearer",
                        "expires_in": Account.expires_in})
 
 
-def newest_token(request):
-    expect(request.headers.get("authorization") == f"Bearer {TOKEN}{Account.tokens}",
-           "not the token that was given out last")
+def with_token(request):
+    scheme, _, name = request.headers.get("authorization", "").partition(" ")
+    expect(scheme == "Bearer" and name in Account.tokens, "a token that nobody gave out")
+    expect(Account.tokens[name] > time.time(), "an old token")
 
 
 # ---- Vertex AI ----
@@ -139,7 +139,7 @@ def newest_token(request):
 PROJECT = "/v1/projects/([^/]+)/locations/([^/]+)"
 
 
-@route("googlevertexai", PROJECT + "/publishers/google/models/([^/:]+):predict", newest_token)
+@route("googlevertexai", PROJECT + "/publishers/google/models/([^/:]+):predict", with_token)
 def predict(request, project, location, model):
     body = request.json
     members(body, ["instances"], ["instances", "parameters"])
@@ -153,7 +153,7 @@ def predict(request, project, location, model):
         for one in body["instances"]], "metadata": {"billableCharacterCount": 11}})
 
 
-@route("googlevertexai", PROJECT + "/rankingConfigs/default_ranking_config:rank", newest_token)
+@route("googlevertexai", PROJECT + "/rankingConfigs/default_ranking_config:rank", with_token)
 def rank(request, project, location):
     body = request.json
     members(body, ["query", "records"], ["model", "query", "records", "topN",
@@ -167,7 +167,7 @@ def rank(request, project, location):
 
 
 @route("googlevertexai", PROJECT +
-       "/publishers/google/models/([^/:]+):(generateContent|streamGenerateContent)", newest_token)
+       "/publishers/google/models/([^/:]+):(generateContent|streamGenerateContent)", with_token)
 def generate(request, project, location, model, operation):
     body = request.json
     stream = operation == "streamGenerateContent"
@@ -191,7 +191,7 @@ def generate(request, project, location, model, operation):
 
 # ---- the Model Garden: other makers' words ----
 
-@route("googlevertexai", "/garden/anthropic", newest_token)
+@route("googlevertexai", "/garden/anthropic", with_token)
 def garden_anthropic(request):
     members(request.json, ["anthropic_version", "messages", "max_tokens"],
             ["anthropic_version", "messages", "max_tokens", "stream", "system", "tools",
@@ -200,11 +200,11 @@ def garden_anthropic(request):
     return anthropic_answer(request)
 
 
-@route("googlevertexai", "/garden/(meta|hugging_face|ai21)", newest_token)
+@route("googlevertexai", "/garden/(meta|hugging_face|ai21)", with_token)
 def garden_openai(request, maker):
     return chat(request, OLD | {"stream_options"}, False)
 
 
-@route("googlevertexai", "/garden/mistral", newest_token)
+@route("googlevertexai", "/garden/mistral", with_token)
 def garden_mistral(request):
     return chat(request, OLD, False, options=False)
