@@ -44,7 +44,8 @@ struct tensor {
 };
 
 /* n_sequences rows laid end to end. offsets has n_sequences + 1 entries, offsets[0] == 0,
- * offsets[n_sequences] == n_tokens. type_ids NULL: all 0. Every sequence has 1..max_tokens tokens. */
+ * offsets[n_sequences] == n_tokens. type_ids NULL: all 0; a
+ * model with fewer than two types does not look at them. Every sequence has 1..max_tokens tokens. */
 struct token_batch {
     size_t n_sequences, n_tokens;
     const int32_t *ids;

@@ -15,13 +15,20 @@
 #include "program.h"
 
 static const char *const models[] = {
+    "camembert",
     "cls_relu_f16",
+    "distilbert",
+    "electra",
+    "electra_wide",
     "lasttoken_f16",
     "max_silu_bf16",
     "mean_gelu",
-    "plain_f16",
     "mean_sqrt_len_f16",
+    "mpnet",
+    "plain_f16",
+    "roberta",
     "weightedmean_gelu_new_f16",
+    "xlm_roberta",
 };
 #define N_MODELS (sizeof(models) / sizeof(models[0]))
 
@@ -220,6 +227,8 @@ static void test_row_bits_are_its_own(void **state)
         check_same_bits("mean_gelu", k);
         check_same_bits("max_silu_bf16", k);
         check_same_bits("weightedmean_gelu_new_f16", k);
+        check_same_bits("mpnet", k);
+        check_same_bits("roberta", k);
     }
 }
 

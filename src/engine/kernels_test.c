@@ -211,7 +211,8 @@ static void reference_attend(const struct attend *t, size_t row, double *out)
     for (size_t j = 0; j < t->n; j++) {
         for (size_t i = 0; i < t->d; i++)
             weight[j] += (double)t->q[row * t->ldq + i] * (double)t->k[j * t->ldk + i];
-        weight[j] *= (double)t->scale;
+        weight[j] = weight[j] * (double)t->scale +
+                    (t->bias ? (double)t->bias[(ptrdiff_t)j - (ptrdiff_t)row] : 0);
         most = fmax(most, weight[j]);
     }
     for (size_t j = 0; j < t->n; j++)
@@ -224,10 +225,12 @@ static void reference_attend(const struct attend *t, size_t row, double *out)
     free(weight);
 }
 
-static void check_attend(const struct kernels *k, size_t n, size_t d, float scale, double tolerance)
+static void check_attend(const struct kernels *k, size_t n, size_t d, float scale, bool biased,
+                         double tolerance)
 {
     size_t ld = 3 * d + 1, ld_out = d + 2;
     float *qkv = random_floats(n * ld), *out = random_floats(n * ld_out);
+    float *bias = random_floats(2 * n);
     void *scratch = NULL;
     BUG_ON(posix_memalign(&scratch, 64, k->attend_scratch(n, d)));
     struct attend t = {.n = n,
@@ -239,6 +242,7 @@ static void check_attend(const struct kernels *k, size_t n, size_t d, float scal
                        .ldk = ld,
                        .ldv = ld,
                        .scale = scale,
+                       .bias = biased ? bias + n - 1 : NULL,
                        .out = out,
                        .ld_out = ld_out,
                        .scratch = scratch};
@@ -253,6 +257,7 @@ static void check_attend(const struct kernels *k, size_t n, size_t d, float scal
     }
     free(should);
     free(scratch);
+    free(bias);
     free(out);
     free(qkv);
 }
@@ -263,10 +268,11 @@ static void test_attention(void **state)
     const struct kernels *k;
     for (size_t i = 0; (k = kernels_at(i)); i++) {
         for (size_t n = 1; n <= 70; n++)
-            check_attend(k, n, n * 11 % 70 + 1, 0.3f, 2e-6);
-        check_attend(k, 128, 32, 0.17677669f, 2e-6);
-        check_attend(k, 200, 64, 0.125f, 2e-6);
-        check_attend(k, 30, 16, 40.0f, 5e-5); /* far beyond what exp can hold without the maximum */
+            check_attend(k, n, n * 11 % 70 + 1, 0.3f, n % 2, 2e-6);
+        check_attend(k, 128, 32, 0.17677669f, false, 2e-6);
+        check_attend(k, 200, 64, 0.125f, true, 2e-6);
+        check_attend(k, 30, 16, 40.0f, false,
+                     5e-5); /* far beyond what exp can hold without the maximum */
     }
 }
 

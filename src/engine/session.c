@@ -116,7 +116,7 @@ struct err *session_run(struct session *s, const struct token_batch *b, struct t
     out->data = frame_row(&s->run.proto, p->graph->output, 0);
     TRY(check_offsets(info, b));
     TRY(check_ids("token id", b->ids, b->n_tokens, info->vocab_size));
-    if (b->type_ids)
+    if (b->type_ids && p->type_vocab_size > 1)
         TRY(check_ids("token type id", b->type_ids, b->n_tokens, p->type_vocab_size));
     if (b->n_sequences > 0)
         run_graph(&s->run, b);

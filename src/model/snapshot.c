@@ -97,7 +97,8 @@ static struct err *look(int folder, struct str id, struct arena *a, struct model
     const struct json *config, *sentence;
     int64_t dimensions, positions, sequence;
     TRY(read_object(folder, id, "config.json", false, a, &config));
-    TRY(member(config, id, "config.json", "hidden_size", &dimensions));
+    const char *width = json_get(config, "dim") ? "dim" : "hidden_size"; /* DistilBERT's word */
+    TRY(member(config, id, "config.json", width, &dimensions));
     TRY(member(config, id, "config.json", "max_position_embeddings", &positions));
     TRY(read_object(folder, id, "sentence_bert_config.json", true, a, &sentence));
     sequence = positions;

@@ -54,6 +54,7 @@ struct attr {
     uint32_t column[3];     /* attention: where q, k and v begin in a row of their value */
     uint32_t width;         /* attention: hidden size of q, k and v; 0: all of q */
     uint32_t position_base; /* embed: row of the position table for the first token */
+    bool pads;              /* embed: a token whose id is position_base - 1 is padding */
 };
 
 struct node {

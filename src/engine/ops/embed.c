@@ -1,6 +1,10 @@
 /* embed: y [tokens, h] = word[id] + type[type_id] + position[position_base + place in its
  * sequence]; inputs word [vocab, h], position [positions, h], type [types, h] (optional). The ids
- * are the batch's and were checked against the tables by session_run. attr: position_base. */
+ * are the batch's and were checked against the tables by session_run; of a table with one type
+ * that row is everyone's. attr: position_base, pads.
+ *
+ * With pads (RoBERTa, MPNet) the padding's id is position_base - 1, and a text may spell it out:
+ * such a token has that position, and those behind it are counted as if it was not there. */
 #include "shape.h"
 
 static struct err *embed_shape(struct graph *g, const struct node *n)
@@ -28,17 +32,31 @@ static size_t sequence_of(const struct token_batch *b, size_t row)
     return low;
 }
 
+/* Tokens that count before `row` in its sequence, which begins at `begin`. */
+static size_t place_of(const struct attr *a, const struct token_batch *b, size_t begin, size_t row)
+{
+    size_t place = row - begin;
+    for (size_t i = begin; a->pads && i < row; i++)
+        place -= (uint32_t)b->ids[i] == a->position_base - 1;
+    return place;
+}
+
 static void embed_run(const struct node *n, struct frame *f, const struct part *part)
 {
     const struct token_batch *b = f->batch;
     struct part p = part_rows(part);
     size_t width = value_width(&f->graph->values[n->out]);
+    bool typed = n->n_in == 3 && b->type_ids && f->graph->values[n->in[2]].dim[0] > 1;
+    size_t place = 0;
     size_t s = p.begin < p.end ? sequence_of(b, p.begin) : 0;
     for (size_t row = p.begin; row < p.end; row++) {
         while (row >= b->offsets[s + 1])
             s++;
-        size_t position = row - b->offsets[s] + n->attr.position_base;
-        size_t type = b->type_ids ? (size_t)b->type_ids[row] : 0;
+        if (row == p.begin || row == b->offsets[s])
+            place = place_of(&n->attr, b, b->offsets[s], row);
+        bool padding = n->attr.pads && (uint32_t)b->ids[row] == n->attr.position_base - 1;
+        size_t position = padding ? n->attr.position_base - 1 : n->attr.position_base + place++;
+        size_t type = typed ? (size_t)b->type_ids[row] : 0;
         float *y = frame_row(f, n->out, row);
         const float *word = frame_row(f, n->in[0], (size_t)b->ids[row]);
         if (n->n_in == 3)

@@ -317,6 +317,14 @@ INLINE float attend_softmax(float *score, size_t n, float scale)
     return vf_sum(sum);
 }
 
+/* scores * scale + bias for query `i`. */
+INLINE void attend_bias(const struct attend *t, size_t i, float *score)
+{
+    const float *bias = t->bias - i;
+    for (size_t j = 0; j < t->n; j++)
+        score[j] = score[j] * t->scale + bias[j];
+}
+
 /* Where the pieces of one attend call lie in its scratch. */
 struct attending {
     float *keys, *values; /* panels */
@@ -335,8 +343,12 @@ static void attend_rows(const struct attend *t, const struct attending *s, size_
         tiles[t->n - j > LANES][rows - 1](&to_scores, NULL);
     }
     float sum[TILE_ROWS];
-    for (size_t r = 0; r < rows; r++)
-        sum[r] = attend_softmax(s->scores + r * s->padded, t->n, t->scale);
+    for (size_t r = 0; r < rows; r++) {
+        float *score = s->scores + r * s->padded;
+        if (t->bias)
+            attend_bias(t, row + r, score);
+        sum[r] = attend_softmax(score, t->n, t->bias ? 1.0f : t->scale);
+    }
     struct tile to_mixed = {.a = s->scores, .lda = s->padded, .k = t->n, .ldc = s->d_padded};
     for (size_t i = 0; i < t->d; i += PANEL) {
         to_mixed.b = s->values + i * t->n;

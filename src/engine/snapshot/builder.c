@@ -19,6 +19,12 @@ uint32_t builder_int(struct builder *b, const char *key, uint32_t min, uint32_t 
     return min;
 }
 
+uint32_t builder_int_or(struct builder *b, const char *key, uint32_t min, uint32_t max,
+                        uint32_t fallback)
+{
+    return json_is_null(json_get(b->config, key)) ? fallback : builder_int(b, key, min, max);
+}
+
 double builder_number(struct builder *b, const char *key, double fallback)
 {
     double x;
@@ -89,16 +95,22 @@ static const struct st_tensor *find_tensor(struct builder *b, const char *name, 
     return t;
 }
 
+float *builder_floats(struct builder *b, size_t n)
+{
+    float *data = weights_alloc(n);
+    if (!data)
+        b->err = err_new(ERR_TOO_LARGE, "There is not enough memory for the model's weights");
+    return data;
+}
+
 uint32_t builder_tensor(struct builder *b, const char *name, uint32_t rows, uint32_t columns)
 {
     const struct st_tensor *t = b->err ? NULL : find_tensor(b, name, rows, columns);
     if (!t)
         return 0;
-    float *data = weights_alloc((size_t)rows * (columns ? columns : 1));
-    if (!data) {
-        b->err = err_new(ERR_TOO_LARGE, "There is not enough memory for the model's weights");
+    float *data = builder_floats(b, (size_t)rows * (columns ? columns : 1));
+    if (!data)
         return 0;
-    }
     b->err = safetensors_read(b->weights, t, data);
     return graph_constant(b->graph, t->rank, t->dim, data);
 }

@@ -45,9 +45,8 @@ static struct err *find_family(const struct json *config, const struct family **
 /* A model saved with a head has its tensors under the family's name. */
 static struct str find_prefix(const struct safetensors *st, const struct family *f, struct arena *a)
 {
-    struct str prefix = arena_printf(a, "%s.", f->model_type);
-    struct str name = arena_printf(a, "%.*sembeddings.word_embeddings.weight", STR_ARG(prefix));
-    return safetensors_find(st, name) ? prefix : STR("");
+    struct str name = arena_printf(a, "%sembeddings.word_embeddings.weight", f->prefix);
+    return safetensors_find(st, name) ? str_c(f->prefix) : STR("");
 }
 
 static void add_modules(struct builder *b, uint32_t x, const struct modules *m)
@@ -96,7 +95,7 @@ static struct err *build(const char *folder, const struct family *f, struct buil
 struct err *snapshot_load(const char *folder, size_t limit_bytes, struct arena *a,
                           struct snapshot *out)
 {
-    const struct family *f;
+    const struct family *f = NULL;
     struct safetensors *weights;
     struct builder b = {.arena = a};
     TRY(read_config(folder, a, &b.config));

@@ -15,17 +15,19 @@
 struct builder {
     const struct json *config; /* config.json */
     const struct safetensors *weights;
-    struct str prefix; /* of all tensor names: "bert." or empty */
+    struct str prefix; /* of all tensor names: the family's or empty */
     struct graph *graph;
     struct arena *arena;
     struct err *err;
     /* Set by the family. */
-    uint32_t max_tokens, vocab_size, type_vocab_size, hidden;
+    uint32_t max_tokens, vocab_size, hidden;
+    uint32_t type_vocab_size; /* 0: the model knows no types */
 };
 
 struct family {
     const char *model_type; /* of config.json */
     const char *architecture;
+    const char *prefix; /* of its tensors in a model saved with a head: "bert." */
     /* The value of the last hidden states [tokens, hidden]. */
     uint32_t (*build)(struct builder *);
 };
@@ -44,6 +46,9 @@ struct err *snapshot_load(const char *folder, size_t limit_bytes, struct arena *
 
 /* Integers of config.json from min to max. */
 uint32_t builder_int(struct builder *, const char *key, uint32_t min, uint32_t max);
+/* The same; `fallback` when it is absent or null. */
+uint32_t builder_int_or(struct builder *, const char *key, uint32_t min, uint32_t max,
+                        uint32_t fallback);
 /* A number; `fallback` when it is absent. */
 double builder_number(struct builder *, const char *key, double fallback);
 enum activation builder_activation(struct builder *, const char *key);
@@ -52,6 +57,8 @@ void builder_expect(struct builder *, const char *key, const char *value);
 
 /* A float tensor of exactly this shape (columns 0: a vector) as a constant. */
 uint32_t builder_tensor(struct builder *, const char *name, uint32_t rows, uint32_t columns);
+/* Zeroed floats for a constant; NULL: there is an error now. */
+float *builder_floats(struct builder *, size_t n);
 uint32_t builder_node(struct builder *, const struct op *, const uint32_t *in, uint32_t n_in,
                       const struct attr *);
 /* NAME.weight [n, k], NAME.bias [n]. */
