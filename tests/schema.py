@@ -23,7 +23,7 @@ SERVICE_SCHEMAS = {
     "hugging_face": ("HuggingFace", ["api_key"]),
     "elasticsearch": ("Elasticsearch", []),
 }
-NOT_CHECKED = re.compile(r"/_stream|/_unified|/_inference/_services|/_inference/\.diagnostics"
+NOT_CHECKED = re.compile(r"/_stream|/_unified|/_simulate|/_inference/_services|/_inference/\.diagnostics"
                          "|/_xpack/usage")
 
 

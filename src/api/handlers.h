@@ -18,6 +18,9 @@ struct err *url_task(const struct request *, enum task *out);
 void post_infer(struct request *);
 void post_stream(struct request *);
 
+/* simulate.c */
+void post_simulate(struct request *);
+
 /* openai.c: the second door */
 void post_openai_embeddings(struct request *);
 void post_openai_chat(struct request *);

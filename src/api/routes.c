@@ -4,6 +4,7 @@
 #include "handlers.h"
 
 static const char *const timeout_params[] = {"timeout", "inference_timeout", NULL};
+static const char *const simulate_params[] = {"stream", NULL};
 static const char *const get_params[] = {"return_minimal_config", NULL};
 static const char *const delete_params[] = {"dry_run", "force", "timeout", NULL};
 static const char *const license_params[] = {"accept_enterprise", "local", NULL};
@@ -86,6 +87,11 @@ static const struct route routes[] = {
      ROUTE_BODY | ROUTE_INFER | ROUTE_STREAM, post_stream},
     {HTTP_POST, TASK_ID "/_unified", PRIV_MONITOR_INFERENCE, INF "/unified", timeout_params,
      ROUTE_BODY | ROUTE_INFER | ROUTE_STREAM, post_stream},
+
+    {HTTP_POST, ID "/_simulate", PRIV_MONITOR_INFERENCE, INF "/simulate", simulate_params,
+     ROUTE_BODY, post_simulate},
+    {HTTP_POST, TASK_ID "/_simulate", PRIV_MONITOR_INFERENCE, INF "/simulate", simulate_params,
+     ROUTE_BODY, post_simulate},
 
     {HTTP_POST, "/v1/embeddings", PRIV_MONITOR_INFERENCE, INF "/post", NULL,
      ROUTE_BODY | ROUTE_OPENAI, post_openai_embeddings},

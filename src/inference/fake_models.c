@@ -91,6 +91,14 @@ void deployment_state(struct models *m, struct str id, struct deployment_state *
         .exists = exists, .started = exists, .num_allocations = exists ? m->num_allocations : 0};
 }
 
+struct err *deployment_count(struct models *m, struct str id, const struct input *in,
+                             struct arena *arena, struct token_count *out)
+{
+    for (size_t i = 0; i < in->n_texts; i++)
+        out[i] = (struct token_count){.tokens = (uint32_t)in->texts[i].n};
+    return NULL;
+}
+
 void deployment_submit(struct models *m, struct str id, struct call *call)
 {
     static const float vector[] = {0.5f, -1.0f};

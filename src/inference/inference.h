@@ -116,6 +116,20 @@ struct err *inference_input(const struct endpoint *, enum task url_task, bool st
  * reference that stays the caller's. At call->deadline_ms it fails with ERR_STATUS 408; a stream
  * that has begun has no deadline. A result is borrowed for the time of sink->done. */
 void inference_submit(struct inference *, struct call *);
+/* What a call would send, as JSON in `out`, with secrets masked: {"requests": [...]}; for a local
+ * model {"model_id", "inputs", "tokens"}. Sends nothing. All of it is borrowed until done, which
+ * comes on the loop, maybe before this returns. */
+struct simulation {
+    struct loop *loop;
+    struct endpoint *endpoint;
+    struct input *input; /* of inference_input */
+    struct arena *arena;
+    struct buf *out;
+    void (*done)(void *ctx, struct err *);
+    void *ctx;
+};
+void inference_simulate(struct inference *, const struct simulation *);
+
 /* Stops the work behind a call; it still ends, soon, through fail with ERR_CANCELLED. */
 void inference_cancel(struct call *);
 

@@ -32,7 +32,11 @@ bool hedge_submit(struct inference *, struct call *);
 /* split.c: a call of embeddings with more inputs than the provider takes at once, as several calls
  * on upstream side by side. True: taken, and it ends via call->sink. False: it fits as it is. */
 bool split_submit(struct inference *, struct call *);
+/* Number of the inputs from `first` on that go into one request. */
+size_t split_pack(const struct endpoint *, const struct input *, size_t first);
 
+/* Shortens embedding inputs to the endpoint's max_input_tokens, if its service wants that. */
+void upstream_cut(const struct endpoint *, struct arena *, struct input *);
 /* The service's base_url and what may be reached, for every request made in its name. */
 void upstream_address(const struct inference *, const struct endpoint *, struct http_out *,
                       struct client_limits *);

@@ -69,6 +69,18 @@ static size_t count_parts(const struct input *in, const struct provider_task *ta
     return n;
 }
 
+static bool may_split(const struct input *in, const struct provider_task *limits)
+{
+    bool embeds = in->task == TASK_TEXT_EMBEDDING || in->task == TASK_SPARSE_EMBEDDING;
+    return embeds && !in->stream && (limits->batch || limits->batch_tokens);
+}
+
+size_t split_pack(const struct endpoint *ep, const struct input *in, size_t first)
+{
+    const struct provider_task limits = limits_of(ep, in->task);
+    return may_split(in, &limits) ? pack(in, first, &limits) : in->n_texts - first;
+}
+
 /* --- putting together --- */
 
 static void split_take(struct split *s, const struct part *p, const struct result *r)
@@ -186,8 +198,7 @@ bool split_submit(struct inference *inf, struct call *call)
 {
     const struct input *in = &call->input;
     const struct provider_task limits = limits_of(call->endpoint, in->task);
-    bool embeds = in->task == TASK_TEXT_EMBEDDING || in->task == TASK_SPARSE_EMBEDDING;
-    if (!embeds || in->stream || (!limits.batch && !limits.batch_tokens))
+    if (!may_split(in, &limits))
         return false;
     size_t n_parts = count_parts(in, &limits);
     if (n_parts < 2)

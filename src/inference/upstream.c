@@ -162,19 +162,26 @@ static void upstream_retry(struct upstream *up, struct err *e, int64_t pause_ms)
 }
 
 /* Cuts every text to its first n UTF-16 units; n < 0: to `reduction` of its length. */
-static void shorten(struct call *call, int64_t n, double reduction)
+static void shorten(struct arena *arena, struct input *in, int64_t n, double reduction)
 {
-    struct input *in = &call->input;
     for (size_t i = 0; i < in->n_texts; i++) {
         size_t keep = n >= 0 ? (size_t)n : (size_t)((double)utf16_length(in->texts[i]) * reduction);
         struct str cut = utf16_prefix(in->texts[i], keep);
         if (cut.n == in->texts[i].n)
             continue;
         if (!in->cut)
-            in->cut = arena_array(call->arena, in->n_texts, sizeof *in->cut);
+            in->cut = arena_array(arena, in->n_texts, sizeof *in->cut);
         in->cut[i] = true;
         in->texts[i] = cut;
     }
+}
+
+void upstream_cut(const struct endpoint *ep, struct arena *arena, struct input *in)
+{
+    const struct value *max_tokens = settings_get(&ep->values, "max_input_tokens");
+    bool embeds = in->task == TASK_TEXT_EMBEDDING || in->task == TASK_SPARSE_EMBEDDING;
+    if (embeds && ep->provider->cuts_input && max_tokens && max_tokens->set)
+        shorten(arena, in, max_tokens->i * CHARS_PER_TOKEN, 0);
 }
 
 /* --- judging an answer --- */
@@ -196,7 +203,7 @@ static void judge(struct upstream *up, const struct http_in *in)
     } else if (v.action == VERDICT_SHORTEN && up->attempt < MAX_ATTEMPTS) {
         err_free(e);
         metric_add(METRIC_UPSTREAM_RETRIES, 1);
-        shorten(up->call, -1, up->inf->options.reduction);
+        shorten(up->call->arena, &up->call->input, -1, up->inf->options.reduction);
         upstream_send(up);
     } else {
         upstream_fail(up, e);
@@ -554,10 +561,6 @@ void upstream_submit(struct inference *inf, struct call *call)
     call->on_cancel = upstream_cancelled;
     call->on_drain = stream_drained;
 
-    const struct value *max_tokens = settings_get(&call->endpoint->values, "max_input_tokens");
-    bool embeds =
-        call->input.task == TASK_TEXT_EMBEDDING || call->input.task == TASK_SPARSE_EMBEDDING;
-    if (embeds && provider->cuts_input && max_tokens && max_tokens->set)
-        shorten(call, max_tokens->i * CHARS_PER_TOKEN, 0);
+    upstream_cut(call->endpoint, call->arena, &call->input);
     wait_turn(up);
 }

@@ -68,6 +68,15 @@ struct deployment_state {
 void deployment_state(struct models *, struct str id,
                       struct deployment_state *out); /* Thread: any */
 
+/* What texts (with the query, where there is one) are to the deployment's model; out[n_texts].
+ * Runs nothing. For long texts: pool. */
+struct token_count {
+    uint32_t tokens; /* special tokens included, after truncation */
+    bool truncated;
+};
+struct err *deployment_count(struct models *, struct str id, const struct input *, struct arena *,
+                             struct token_count *out);
+
 /* Takes the call in every case and ends it through its sink on its loop. Unknown deployment:
  * ERR_NOT_FOUND. text_embedding: RESULT_FLOATS, one row per input. */
 void deployment_submit(struct models *, struct str id, struct call *);

@@ -1,0 +1,25 @@
+/* mask: a request as one may show it: whatever holds a secret of the endpoint becomes "***".
+ *
+ *     struct mask mask = mask_new(arena, ep);
+ *     mask_request(&mask, &out, &w);     // {"method", "url", "headers", "body"}
+ *
+ * Secrets are found by their bytes, as they are and percent-encoded, wherever a provider put them;
+ * secrets that are JSON objects also by the texts in them. Headers that carry credentials by their
+ * nature are masked whole, signatures with them. Pure; everything lives in the arena. */
+#ifndef INFERD_MASK_H
+#define INFERD_MASK_H
+
+#include "endpoint.h"
+#include "http.h"
+
+struct mask {
+    struct arena *arena;
+    struct str *needles;
+    size_t n, cap;
+};
+
+struct mask mask_new(struct arena *, const struct endpoint *);
+struct str mask_text(const struct mask *, struct str);
+void mask_request(const struct mask *, const struct http_out *, struct json_out *);
+
+#endif
