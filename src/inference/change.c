@@ -279,7 +279,8 @@ static struct err *probe_start(struct op *op)
                              .input = in,
                              .sink = &op->sink,
                              .deadline_ms = clock_mono_ms() + op->change.timeout_ms,
-                             .timeout_ms = op->change.timeout_ms};
+                             .timeout_ms = op->change.timeout_ms,
+                             .probe = true};
     inference_submit(op->inf, &op->call);
     return NULL;
 }

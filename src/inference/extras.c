@@ -187,6 +187,7 @@ struct err *extras_attach(struct inference *inf, struct endpoint *ep, const stru
     ep->group = x;
     ep->on_free = extras_free;
     x->group = group_of(inf, ep);
+    x->circuit = x->group ? limit_group_circuit(x->group) : &x->own_circuit;
     struct tally *tally = before ? extras_of(before)->tally : NULL;
     x->tally = tally ? tally_ref(tally) : tally_new();
     read_fallback(&list, ep, x);

@@ -15,8 +15,10 @@ struct inference;
 
 struct extras {
     struct limit_group *group; /* NULL: no rate limit */
-    struct tally *tally;       /* NULL: of extras_none */
-    struct str *fallback;      /* ids, in the endpoint's arena */
+    struct circuit *circuit;   /* the group's or our own; NULL: of extras_none */
+    struct circuit own_circuit;
+    struct tally *tally;  /* NULL: of extras_none */
+    struct str *fallback; /* ids, in the endpoint's arena */
     size_t n_fallback;
     struct cache *cache;                        /* NULL: none */
     int64_t hedge_ms;                           /* 0: off */

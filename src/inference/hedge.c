@@ -106,6 +106,7 @@ static void runner_start(struct hedge *h, struct runner *r)
                             .sink = &r->sink,
                             .deadline_ms = whole->deadline_ms,
                             .timeout_ms = whole->timeout_ms,
+                            .probe = whole->probe,
                             .opaque_id = whole->opaque_id};
     r->call.input.texts = arena_array(r->call.arena, n, sizeof *r->call.input.texts);
     if (n) /* each may shorten its own */

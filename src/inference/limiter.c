@@ -15,6 +15,7 @@ struct limit_group {
     int64_t interval_ns;
     _Atomic int64_t next_ns; /* when the next call may go */
     _Atomic int64_t waiting;
+    struct circuit circuit;
 };
 
 struct limiter {
@@ -81,6 +82,11 @@ void limit_group_unref(struct limit_group *g)
         free(g->key);
         free(g);
     }
+}
+
+struct circuit *limit_group_circuit(struct limit_group *g)
+{
+    return &g->circuit;
 }
 
 uint64_t limit_group_name(const struct limit_group *g)

@@ -13,6 +13,7 @@
 
 #include <stdint.h>
 
+#include "circuit.h"
 #include "str.h"
 
 struct limiter;
@@ -26,6 +27,8 @@ struct limit_group *limiter_group(struct limiter *, struct str key, int64_t requ
 void limit_group_unref(struct limit_group *); /* NULL is fine */
 /* A short name of the group for error texts: a hash, never the credentials. */
 uint64_t limit_group_name(const struct limit_group *);
+/* Of the service as this group sees it; lives as long as the group. */
+struct circuit *limit_group_circuit(struct limit_group *);
 
 enum limit_answer {
     LIMIT_NOW,

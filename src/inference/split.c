@@ -188,6 +188,7 @@ static void part_init(struct split *s, struct part *p, size_t first, size_t n)
                             .sink = &p->sink,
                             .deadline_ms = whole->deadline_ms,
                             .timeout_ms = whole->timeout_ms,
+                            .probe = whole->probe,
                             .opaque_id = whole->opaque_id};
     p->call.input.texts += first;
     p->call.input.n_texts = n;

@@ -30,6 +30,8 @@
 #define TREE_BYTES  (64u << 10)
 /* How long a finished stream may take to end its body, so that its connection can be kept. */
 #define STREAM_END_MS 1000
+/* A caller with less patience than this says more about itself than about the service. */
+#define CIRCUIT_PATIENCE_MS 5000
 /* ES's truncator: characters per token. */
 #define CHARS_PER_TOKEN 3
 
@@ -49,6 +51,10 @@ struct upstream {
     int64_t give_up_ms; /* end of the retry budget */
     struct loop_timer timer;
     bool waiting; /* counted in the limit group */
+    bool entered; /* the circuit, which hears of the end */
+    struct circuit_pass pass;
+    enum circuit_outcome outcome; /* of the last attempt */
+    int64_t sent_ms;
 
     /* Streams only. */
     struct sink tap; /* hands deltas on and notes when the receiver is full */
@@ -64,6 +70,84 @@ struct upstream {
 
 static void upstream_send(struct upstream *);
 
+/* --- the circuit --- */
+
+static struct circuit *circuit_of(const struct upstream *up)
+{
+    return extras_of(up->call->endpoint)->circuit;
+}
+
+static struct err *circuit_err(const struct upstream *up, int64_t retry_after_ms)
+{
+    struct str id = up->call->endpoint->id;
+    metric_add(METRIC_CIRCUIT_REFUSED, 1);
+    struct err *e =
+        err_new(ERR_UNAVAILABLE,
+                "The service of the inference endpoint [%.*s] has failed repeatedly: its circuit "
+                "is open, retry after [%llds]",
+                STR_ARG(id), (long long)((retry_after_ms + 999) / 1000));
+    e->elsewhere = true;
+    e->retry_after_ms = retry_after_ms;
+    return e;
+}
+
+/* Probes of an endpoint go in any case, and what they find counts. */
+static struct err *circuit_pass_through(struct upstream *up)
+{
+    struct circuit *c = circuit_of(up);
+    if (!c)
+        return NULL;
+    if (!up->call->probe && !circuit_enter(c, clock_mono_ms(), &up->pass))
+        return circuit_err(up, up->pass.retry_after_ms);
+    up->entered = true;
+    up->outcome = CIRCUIT_UNKNOWN;
+    return NULL;
+}
+
+static void circuit_tell(struct upstream *up)
+{
+    struct circuit *c = circuit_of(up);
+    int64_t now = clock_mono_ms();
+    switch (circuit_report(c, up->pass, up->outcome, now)) {
+    case CIRCUIT_OPENED:
+        metric_add(METRIC_CIRCUIT_OPENED, 1);
+        log_warn("circuit opened", LOG_S("inference_id", up->call->endpoint->id),
+                 LOG_I("for_ms", circuit_wait_ms(c, now)));
+        break;
+    case CIRCUIT_CLOSED:
+        log_info("circuit closed", LOG_S("inference_id", up->call->endpoint->id));
+        break;
+    case CIRCUIT_SAME:
+        break;
+    }
+}
+
+static enum circuit_outcome outcome_of(enum client_failure failure)
+{
+    switch (failure) {
+    case CLIENT_REFUSED_ADDRESS: /* we did not ask */
+        return CIRCUIT_UNKNOWN;
+    case CLIENT_OK:
+    case CLIENT_TOO_LARGE:
+        return CIRCUIT_ANSWERED;
+    default:
+        return CIRCUIT_FAILED;
+    }
+}
+
+/* The call is cancelled while the service is being waited for. */
+static bool waited_in_vain(const struct upstream *up)
+{
+    const struct call *call = up->call;
+    const struct extras *x = extras_of(call->endpoint);
+    int64_t now = clock_mono_ms();
+    if (!up->sent || up->streaming || !call->deadline_ms || now < call->deadline_ms)
+        return false;
+    return now - up->sent_ms >= CIRCUIT_PATIENCE_MS ||
+           (x->total_ms && call->timeout_ms == x->total_ms) ||
+           (x->first_token_ms && call->timeout_ms == x->first_token_ms);
+}
+
 /* --- the end --- */
 
 static void upstream_free(struct upstream *up)
@@ -71,6 +155,8 @@ static void upstream_free(struct upstream *up)
     loop_timer_cancel(&up->timer);
     if (up->waiting)
         limiter_waited(extras_of(up->call->endpoint)->group);
+    if (up->entered)
+        circuit_tell(up);
     if (up->sent) {
         client_cancel(up->sent);
         metric_add(METRIC_UPSTREAM_IN_FLIGHT, -1);
@@ -104,7 +190,10 @@ static void upstream_fail(struct upstream *up, struct err *e)
 
 static void upstream_cancelled(struct call *call)
 {
-    upstream_fail(call->stage, err_new(ERR_CANCELLED, "task cancelled"));
+    struct upstream *up = call->stage;
+    if (waited_in_vain(up))
+        up->outcome = CIRCUIT_FAILED;
+    upstream_fail(up, err_new(ERR_CANCELLED, "task cancelled"));
 }
 
 static struct str endpoint_id(const struct upstream *up)
@@ -295,6 +384,7 @@ static void stream_head(void *ctx, int status, const struct http_headers *header
     if (status < 200 || status > 299 || up->streaming)
         return;
     up->streaming = true;
+    up->outcome = CIRCUIT_ANSWERED;
     up->scratch = arena_new(MAX_EVENT_BYTES * 4);
     framing_init(&up->framing, framing_of(up), MAX_EVENT_BYTES);
     up->stream = (struct stream){.endpoint = up->call->endpoint,
@@ -400,9 +490,11 @@ static void client_done(void *ctx, enum client_failure failure, struct err *e,
             stream_done(up);
             return;
         }
+        up->outcome = outcome_of(failure);
         transport_failed(up, failure, e);
         return;
     }
+    up->outcome = in->status >= 500 ? CIRCUIT_FAILED : CIRCUIT_ANSWERED;
     if (up->call->input.stream) {
         stream_done(up);
         return;
@@ -457,6 +549,7 @@ static void upstream_sign_and_send(struct upstream *up, const struct auth *auth,
     }
     metric_add(METRIC_UPSTREAM_REQUESTS, 1);
     metric_add(METRIC_UPSTREAM_IN_FLIGHT, 1);
+    up->sent_ms = clock_mono_ms();
     up->sent = client_send(up->client, &up->out, &limits,
                            call->input.stream ? &stream_events_table : &whole_events, up);
 }
@@ -508,20 +601,35 @@ static void upstream_send(struct upstream *up)
 
 /* --- the beginning --- */
 
+static void upstream_begin(struct upstream *up)
+{
+    struct err *e = circuit_pass_through(up);
+    if (e)
+        upstream_fail(up, e);
+    else
+        upstream_send(up);
+}
+
 static void slot_due(struct loop_timer *timer)
 {
     struct upstream *up = (struct upstream *)((char *)timer - offsetof(struct upstream, timer));
     up->waiting = false;
     limiter_waited(extras_of(up->call->endpoint)->group);
-    upstream_send(up);
+    upstream_begin(up);
 }
 
 static void wait_turn(struct upstream *up)
 {
     struct limit_group *group = extras_of(up->call->endpoint)->group;
     struct call *call = up->call;
+    const struct circuit *circuit = circuit_of(up);
+    int64_t rest_ms = circuit && !call->probe ? circuit_wait_ms(circuit, clock_mono_ms()) : 0;
+    if (rest_ms) { /* before it takes a place in the rate limit */
+        upstream_fail(up, circuit_err(up, rest_ms));
+        return;
+    }
     if (!group) { /* a service without a rate limit */
-        upstream_send(up);
+        upstream_begin(up);
         return;
     }
     int64_t at_ns;
@@ -529,7 +637,7 @@ static void wait_turn(struct upstream *up)
         limiter_reserve(group, clock_mono_ns(), call->deadline_ms * INT64_C(1000000),
                         (int64_t)up->inf->options.queue_capacity, &at_ns);
     if (answer == LIMIT_NOW) {
-        upstream_send(up);
+        upstream_begin(up);
     } else if (answer == LIMIT_WAIT) {
         up->waiting = true;
         loop_timer_set(call->loop, &up->timer, at_ns / 1000000 + 1, slot_due);

@@ -33,6 +33,8 @@ static void usage_render(struct json_out *w, const struct endpoint *ep, const st
     json_obj(w);
     json_key_str(w, "service", ep->service);
     json_key_cstr(w, "task_type", task_name(ep->task));
+    const struct circuit *c = extras_of(ep)->circuit;
+    json_key_cstr(w, "circuit", c && !circuit_is_closed(c) ? "open" : "closed");
     json_key_i64(w, "calls", read(&t->calls));
     json_key_i64(w, "cached_calls", read(&t->cached));
     json_key(w, "tokens");
@@ -124,6 +126,13 @@ static void write_failures(struct buf *out, const char *family, const struct end
         sample(out, family, ep, "kind", tally_failure_name(k), read(&t->failures[k]));
 }
 
+static void write_circuit(struct buf *out, const char *family, const struct endpoint *ep,
+                          const struct tally *t)
+{
+    const struct circuit *c = extras_of(ep)->circuit;
+    sample(out, family, ep, NULL, NULL, c && !circuit_is_closed(c));
+}
+
 static const struct {
     const char *name, *kind, *help;
     write_samples *write;
@@ -133,6 +142,8 @@ static const struct {
      write_cached},
     {"inferd_endpoint_tokens_total", "counter", "Tokens by the provider's own count", write_tokens},
     {"inferd_endpoint_failures_total", "counter", "Calls that failed, by kind", write_failures},
+    {"inferd_endpoint_circuit_open", "gauge", "1 while the service is not called because it fails",
+     write_circuit},
 };
 
 void inference_usage_metrics(struct inference *inf, struct arena *arena, struct buf *out)

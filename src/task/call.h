@@ -35,6 +35,8 @@ struct call {
     bool whole;                 /* a stream that its caller waits for to the end: the deadline
                                    holds after its first delta too */
     struct str opaque_id;       /* X-Opaque-Id, for logs */
+    bool probe;                 /* made to find out whether it works: goes even where calls are
+                                   held back for now */
     struct usage usage;         /* a stream's, or of the parts that were answered before one failed:
                                    by the provider's count so far; a whole answer's is in result */
     atomic_bool cancelled;
