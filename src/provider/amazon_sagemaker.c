@@ -89,8 +89,10 @@ static const struct setting rows[N_SETTINGS] = {
                 .description = "Specifies the user issuing the request."},
 };
 
-static const struct settings_table table = {
-    .service = "amazon_sagemaker", .rows = rows, .n = N_SETTINGS};
+static const struct settings_table table = {.service = "amazon_sagemaker",
+                                            .rows = rows,
+                                            .n = N_SETTINGS,
+                                            .calls_are_open = sagemaker_is_elastic};
 
 /* --- rules across settings: each api has its own tasks and settings --- */
 

@@ -61,7 +61,9 @@ static void extend_all(void)
             if (!useless)
                 rows[n++] = common_rows[c];
         }
-        extended[i] = (struct settings_table){.service = own->service, .rows = rows, .n = n};
+        extended[i] = *own;
+        extended[i].rows = rows;
+        extended[i].n = n;
     }
 }
 

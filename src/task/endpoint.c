@@ -142,6 +142,8 @@ struct err *endpoint_call_values(const struct endpoint *ep, struct arena *arena,
     struct settings_reader r = endpoint_reader(ep, arena, SETTINGS_CALL);
     settings_read(&r, IN_TASK, task_settings, out);
     TRY(settings_end(&r));
+    if (out->table->calls_are_open && out->table->calls_are_open(out))
+        return NULL;
     return settings_unknown(&r, IN_TASK, task_settings);
 }
 

@@ -82,10 +82,15 @@ struct setting {
     const char *ui_name;      /* key in GET _services; NULL: name, or the ES name of the type */
 };
 
+struct values;
+
 struct settings_table {
     const char *service;      /* for texts: "openai" */
     const struct setting *rows;
     size_t n;
+    /* Whether a call's task settings may have members of any name, which are the model's own
+     * business; NULL: no. */
+    bool (*calls_are_open)(const struct values *);
 };
 
 struct adaptive {
