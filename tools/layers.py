@@ -25,7 +25,7 @@ MAY_SEE = {
     "security": ["base", "store"],
     "provider": ["base", "task"],
     "model": ["base", "task", "text", "engine", "store"],
-    "inference": ["base", "task", "net", "store", "provider", "model"],
+    "inference": ["base", "task", "text", "net", "store", "provider", "model"],
     "api": ["base", "task", "net", "store", "security", "model", "inference"],
 }
 

@@ -177,7 +177,10 @@ void infer_submit(struct infer *inf)
     r->on_cancel = gone;
     r->http->on_drain = drained;
     request_hold(r);
-    inference_submit(r->api->parts.inference, &inf->call);
+    if (inf->chunks)
+        inference_submit_chunked(r->api->parts.inference, &inf->call, inf->chunks);
+    else
+        inference_submit(r->api->parts.inference, &inf->call);
 }
 
 /* --- Elasticsearch's shape --- */
@@ -187,7 +190,10 @@ static const struct str event_head = STR_INIT("event: message\ndata: ");
 
 static void es_whole(struct infer *inf, const struct result *result, struct json_out *w)
 {
-    result_render(w, result);
+    if (inf->chunks)
+        result_render_chunks(w, result, inf->chunks);
+    else
+        result_render(w, result);
 }
 
 static void es_delta(struct infer *inf, const struct delta *delta, struct buf *events)
@@ -228,6 +234,10 @@ static struct err *infer_read(struct infer *inf, bool stream)
     const struct endpoint *ep = inf->call.endpoint;
     r->chat = ep->task == TASK_CHAT_COMPLETION;
     inf->events = stream;
+    bool chunk;
+    TRY(request_query_bool(r, "chunk", false, &chunk));
+    if (chunk)
+        inf->chunks = arena_alloc(r->arena, sizeof *inf->chunks);
     return inference_input(ep, task, stream, r->arena, r->http->body, r->body, &inf->call.input);
 }
 

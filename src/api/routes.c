@@ -5,6 +5,7 @@
 
 static const char *const timeout_params[] = {"timeout", "inference_timeout", NULL};
 static const char *const simulate_params[] = {"stream", NULL};
+static const char *const infer_params[] = {"timeout", "inference_timeout", "chunk", NULL};
 static const char *const get_params[] = {"return_minimal_config", NULL};
 static const char *const delete_params[] = {"dry_run", "force", "timeout", NULL};
 static const char *const license_params[] = {"accept_enterprise", "local", NULL};
@@ -74,9 +75,9 @@ static const struct route routes[] = {
     {HTTP_GET, "/_inference/.diagnostics", PRIV_MONITOR_INFERENCE, INF "/diagnostics/get", NULL, 0,
      get_diagnostics},
 
-    {HTTP_POST, ID, PRIV_MONITOR_INFERENCE, INF "/post", timeout_params, ROUTE_BODY | ROUTE_INFER,
+    {HTTP_POST, ID, PRIV_MONITOR_INFERENCE, INF "/post", infer_params, ROUTE_BODY | ROUTE_INFER,
      post_infer},
-    {HTTP_POST, TASK_ID, PRIV_MONITOR_INFERENCE, INF "/post", timeout_params,
+    {HTTP_POST, TASK_ID, PRIV_MONITOR_INFERENCE, INF "/post", infer_params,
      ROUTE_BODY | ROUTE_INFER, post_infer},
     {HTTP_POST, ID "/_stream", PRIV_MONITOR_INFERENCE, INF "/post", timeout_params,
      ROUTE_BODY | ROUTE_INFER | ROUTE_STREAM, post_stream},

@@ -173,7 +173,7 @@ static bool fall_back(struct flight *f, const struct err *e)
     return false;
 }
 
-static struct err *timeout_err(const struct call *call)
+struct err *inference_timeout_err(const struct call *call)
 {
     long long ms = (long long)call->timeout_ms;
     if (ms % 1000 == 0)
@@ -195,7 +195,7 @@ static void flight_fail(struct sink *sink, struct err *e)
     }
     if (f->timed_out) {
         err_free(e);
-        e = timeout_err(f->call);
+        e = inference_timeout_err(f->call);
     }
     struct sink *outer = f->outer;
     struct endpoint *other = flight_end(f);

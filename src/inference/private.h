@@ -26,6 +26,9 @@ struct inference {
 /* upstream.c: a call on an outside service. Takes it; ends it via call->sink. */
 void upstream_submit(struct inference *, struct call *);
 
+/* dispatch.c: that the time the caller gave is over. */
+struct err *inference_timeout_err(const struct call *);
+
 /* hedge.c: a call whose endpoint asks for it, as two if the first is slow; else false. */
 bool hedge_submit(struct inference *, struct call *);
 

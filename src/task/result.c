@@ -20,9 +20,9 @@ int64_t result_dimensions(const struct result *r)
     return 0;
 }
 
+/* Members of an item, without the braces around them. */
 static void put_embedding(struct json_out *w, const struct embedding *e)
 {
-    json_obj(w);
     json_key(w, "embedding");
     if (e->node) {
         json_put_node(w, e->node);
@@ -34,12 +34,10 @@ static void put_embedding(struct json_out *w, const struct embedding *e)
             json_put_i64(w, e->i8[i]);
         json_end(w);
     }
-    json_end(w);
 }
 
 static void put_sparse(struct json_out *w, const struct sparse *s)
 {
-    json_obj(w);
     json_key_bool(w, "is_truncated", s->is_truncated);
     json_key(w, "embedding");
     json_obj(w);
@@ -51,12 +49,10 @@ static void put_sparse(struct json_out *w, const struct sparse *s)
             json_put_f32(w, s->items[i].weight);
     }
     json_end(w);
-    json_end(w);
 }
 
 static void put_ranked(struct json_out *w, const struct ranked *r)
 {
-    json_obj(w);
     json_key_i64(w, "index", r->index);
     json_key(w, "relevance_score");
     if (r->score_text.p)
@@ -65,7 +61,6 @@ static void put_ranked(struct json_out *w, const struct ranked *r)
         json_put_f32(w, r->score);
     if (r->text.p)
         json_key_str(w, "text", r->text);
-    json_end(w);
 }
 
 static const char *const member_names[] = {
@@ -92,9 +87,7 @@ static void put_item(struct json_out *w, const struct result *r, size_t i)
         put_ranked(w, &r->ranked[i]);
         break;
     case RESULT_COMPLETION:
-        json_obj(w);
         json_key_str(w, "result", r->texts[i]);
-        json_end(w);
         break;
     }
 }
@@ -104,8 +97,40 @@ void result_render(struct json_out *w, const struct result *r)
     json_obj(w);
     json_key(w, member_names[r->kind]);
     json_arr(w);
-    for (size_t i = 0; i < r->n; i++)
+    for (size_t i = 0; i < r->n; i++) {
+        json_obj(w);
         put_item(w, r, i);
+        json_end(w);
+    }
+    json_end(w);
+    json_end(w);
+}
+
+static void put_chunk(struct json_out *w, const struct result *r, size_t row,
+                      const struct chunk_span *span)
+{
+    json_obj(w);
+    json_key_i64(w, "start", (int64_t)span->start);
+    json_key_i64(w, "end", (int64_t)span->end);
+    put_item(w, r, row);
+    json_end(w);
+}
+
+void result_render_chunks(struct json_out *w, const struct result *r, const struct chunk_map *map)
+{
+    size_t row = 0;
+    json_obj(w);
+    json_key(w, member_names[r->kind]);
+    json_arr(w);
+    for (size_t i = 0; i < map->n_inputs; i++) {
+        json_obj(w);
+        json_key(w, "chunks");
+        json_arr(w);
+        for (size_t k = 0; k < map->counts[i] && row < r->n; k++, row++)
+            put_chunk(w, r, row, &map->spans[row]);
+        json_end(w);
+        json_end(w);
+    }
     json_end(w);
     json_end(w);
 }
@@ -183,7 +208,7 @@ static void put_usage(struct json_out *w, const struct chat_chunk *c)
     json_end(w);
 }
 
-static void put_chunk(struct json_out *w, const struct chat_chunk *c)
+static void put_chat_chunk(struct json_out *w, const struct chat_chunk *c)
 {
     json_obj(w);
     put_if_set(w, "id", c->id);
@@ -206,7 +231,7 @@ static void put_chunk(struct json_out *w, const struct chat_chunk *c)
 void delta_render(struct json_out *w, const struct delta *d)
 {
     if (d->chunk) {
-        put_chunk(w, d->chunk);
+        put_chat_chunk(w, d->chunk);
         return;
     }
     json_obj(w);

@@ -53,6 +53,16 @@ struct result {
 int64_t result_dimensions(const struct result *);
 void result_render(struct json_out *, const struct result *);
 
+/* Rows that are embeddings of chunks of fewer inputs, told apart again:
+ *     {"text_embedding":[{"chunks":[{"start":0,"end":82,"embedding":[...]}, ...]}, ...]} */
+struct chunk_span { size_t start, end; }; /* UTF-16 units of the input, end exclusive */
+struct chunk_map {
+    const struct chunk_span *spans; /* one per row */
+    const size_t *counts;           /* rows of each input; their sum is the number of rows */
+    size_t n_inputs;
+};
+void result_render_chunks(struct json_out *, const struct result *, const struct chunk_map *);
+
 /* A copy that borrows nothing, in the arena. */
 void result_copy(struct arena *, const struct result *from, struct result *out);
 /* Rows of `from` as rows `first`.. of `to`, which has room (result_rows) and the same kind. */

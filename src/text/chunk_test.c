@@ -149,9 +149,9 @@ static void by_separators(void **state)
     expect(separator(10, paragraphs, 2),
            "One.\n\na b c d e f.\ng h i j k l.\n\nA b c d e f. G h i j k l. M.",
            "0-4 4-18 18-31 31-46 46-61");
-    /* Each separator sees its piece alone. */
+    /* Each separator sees its piece alone, so `^` matches where it begins. */
     static const struct str at_start[] = {STR_INIT("\n\n"), STR_INIT("^\n")};
-    expect(separator(10, at_start, 2), "a b c.\n\na b c d e f. a b c d e f.", "0-6 6-7 7-33");
+    expect(separator(10, at_start, 2), "a b c.\n\na b c d e f. a b c d e f.", "0-6 6-7 8-28 19-33");
 }
 
 static void separators_that_match_everywhere_or_nowhere(void **state)
