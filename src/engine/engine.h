@@ -1,11 +1,9 @@
 /* engine: tensors in, tensors out. Knows nothing of text, calls or endpoints.
  *
  *     struct program *p;
- *     TRY(program_load_snapshot("models/all-minilm-l6-v2", &limits, &p));   // reads files: pool only
- *     struct session *s;
- *     TRY(session_new(p, n_threads, &s));
- *     TRY(session_run(s, &batch, &out));     // out is borrowed until the next run
- *     session_free(s); program_unref(p);
+ *     TRY(program_load_snapshot("models/all-minilm-l6-v2", &limits, &p));   // reads files: pool
+ * only struct session *s; TRY(session_new(p, n_threads, &s)); TRY(session_run(s, &batch, &out)); //
+ * out is borrowed until the next run session_free(s); program_unref(p);
  *
  * program: a loaded model, immutable, counted: graph in run order, weights read and packed once and
  * shared by all sessions. session: what one allocation needs to run it (activation memory planned
@@ -24,6 +22,7 @@
 
 #include "err.h"
 
+struct json;
 struct program;
 struct session;
 
@@ -32,7 +31,16 @@ struct engine_limits {
     uint32_t token_budget;   /* most tokens in one session_run; 0: 16,384 */
 };
 
-enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I8, DTYPE_U8, DTYPE_I32, DTYPE_I64, DTYPE_BOOL };
+enum dtype {
+    DTYPE_F32,
+    DTYPE_F16,
+    DTYPE_BF16,
+    DTYPE_I8,
+    DTYPE_U8,
+    DTYPE_I32,
+    DTYPE_I64,
+    DTYPE_BOOL
+};
 
 #define TENSOR_MAX_RANK 8
 
@@ -45,7 +53,8 @@ struct tensor {
 
 /* n_sequences rows laid end to end. offsets has n_sequences + 1 entries, offsets[0] == 0,
  * offsets[n_sequences] == n_tokens. type_ids NULL: all 0; a
- * model with fewer than two types does not look at them. Every sequence has 1..max_tokens tokens. */
+ * model with fewer than two types does not look at them. Every sequence has 1..max_tokens tokens.
+ */
 struct token_batch {
     size_t n_sequences, n_tokens;
     const int32_t *ids;
@@ -53,20 +62,31 @@ struct token_batch {
     const uint32_t *offsets;
 };
 
+enum program_output {
+    OUTPUT_EMBEDDING, /* what pooling makes of the tokens */
+    OUTPUT_LABELS,    /* of a sequence classifier, a reranker above all: a logit for each label */
+    OUTPUT_VOCABULARY /* SPLADE: for each token of the vocabulary a weight >= 0 */
+};
+
 struct program_info {
     const char *architecture; /* "BertModel" */
     uint32_t max_tokens;      /* positions the model has: 512 */
     uint32_t max_seq_length;  /* what sentence_bert_config.json asks for: 256; else max_tokens */
     uint32_t vocab_size;
-    uint32_t dimensions;      /* length of one output row */
-    const char *pooling;      /* "mean", "cls", "max", "mean_sqrt_len", "lasttoken", "weightedmean" */
-    bool normalized;          /* rows have unit L2 norm */
+    enum program_output output;
+    uint32_t dimensions; /* length of one output row */
+    const char *pooling; /* "mean", "cls", "max", "mean_sqrt_len", "lasttoken", "weightedmean" */
+    bool normalized;     /* rows have unit L2 norm */
     size_t weight_bytes;
     uint32_t token_budget;
 };
 
 struct err *program_load_snapshot(const char *folder, const struct engine_limits *,
                                   struct program **out);
+/* What the model of a folder gives, by its config.json and its modules.json (NULL: it has none).
+ * Touches no files; any JSON will do. */
+enum program_output program_output_of(const struct json *config, const struct json *modules);
+uint32_t program_labels_of(const struct json *config); /* of a sequence classifier */
 struct program *program_ref(struct program *);
 void program_unref(struct program *);
 const struct program_info *program_info(const struct program *);

@@ -15,20 +15,13 @@
 #include "program.h"
 
 static const char *const models[] = {
-    "camembert",
-    "cls_relu_f16",
-    "distilbert",
-    "electra",
-    "electra_wide",
-    "lasttoken_f16",
-    "max_silu_bf16",
-    "mean_gelu",
-    "mean_sqrt_len_f16",
-    "mpnet",
-    "plain_f16",
-    "roberta",
-    "weightedmean_gelu_new_f16",
-    "xlm_roberta",
+    "bert_rerank",   "bert_sparse",        "bert_sparse_untied", "camembert",
+    "cls_relu_f16",  "distilbert",         "distilbert_rerank",  "distilbert_sparse",
+    "electra",       "electra_rerank",     "electra_sparse",     "electra_wide",
+    "lasttoken_f16", "max_silu_bf16",      "mean_gelu",          "mean_sqrt_len_f16",
+    "mpnet",         "mpnet_rerank",       "mpnet_sparse",       "plain_f16",
+    "roberta",       "roberta_rerank",     "roberta_sparse",     "weightedmean_gelu_new_f16",
+    "xlm_roberta",   "xlm_roberta_rerank",
 };
 #define N_MODELS (sizeof(models) / sizeof(models[0]))
 
@@ -142,6 +135,17 @@ static void test_says_what_it_loaded(void **state)
     assert_string_equal(program_info(p)->pooling, "mean");
     assert_false(program_info(p)->normalized);
     assert_int_equal(program_info(p)->max_seq_length, program_info(p)->max_tokens);
+    assert_int_equal(program_info(p)->output, OUTPUT_EMBEDDING);
+    program_unref(p);
+    p = load("roberta_rerank", kernels_best());
+    assert_string_equal(program_info(p)->architecture, "RobertaForSequenceClassification");
+    assert_int_equal(program_info(p)->output, OUTPUT_LABELS);
+    assert_int_equal(program_info(p)->dimensions, 1);
+    assert_int_equal(program_info(p)->max_tokens, 40);
+    program_unref(p);
+    p = load("bert_sparse", kernels_best());
+    assert_int_equal(program_info(p)->output, OUTPUT_VOCABULARY);
+    assert_int_equal(program_info(p)->dimensions, program_info(p)->vocab_size);
     program_unref(p);
     assert_non_null(engine_kernels());
 }
@@ -229,6 +233,9 @@ static void test_row_bits_are_its_own(void **state)
         check_same_bits("weightedmean_gelu_new_f16", k);
         check_same_bits("mpnet", k);
         check_same_bits("roberta", k);
+        check_same_bits("bert_rerank", k);
+        check_same_bits("bert_sparse", k);
+        check_same_bits("electra_sparse", k);
     }
 }
 

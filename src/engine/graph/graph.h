@@ -63,7 +63,7 @@ struct node {
     uint32_t in[NODE_MAX_IN];
     uint32_t out;
     struct attr attr;
-    const struct packed *packed; /* linear: set by pack.c */
+    const struct packed *packed; /* linear, splade: set by pack.c */
 };
 
 struct graph {
@@ -95,7 +95,7 @@ size_t value_width(const struct value *); /* floats in one row */
 
 /* fuse.c: q/k/v into one linear; linear + activation; add + layer_norm. */
 struct err *graph_fuse(struct graph *);
-/* pack.c: the weights of linears into panels for these kernels. */
+/* pack.c: the weights of products into panels for these kernels. */
 struct err *graph_pack(struct graph *, const struct kernels *);
 
 #endif

@@ -1,4 +1,4 @@
-/* pack: the weights of every linear into panels for the chosen kernels, all in one block in run
+/* pack: the weights of every product into panels for the chosen kernels, all in one block in run
  * order, so that a run reads it from end to end. What nothing reads any more is freed. */
 #include "graph.h"
 
@@ -15,6 +15,11 @@ static size_t packed_floats(const struct graph *g, const struct node *n, const s
     const struct value *w = &g->values[n->in[1]];
     size_t columns = ((size_t)w->dim[0] + k->nr - 1) / k->nr * k->nr;
     return align16(columns * (size_t)w->dim[1]) + align16(columns);
+}
+
+static bool is_product(const struct node *n)
+{
+    return n->op == &op_linear || n->op == &op_splade;
 }
 
 static float *pack_linear(struct graph *g, struct node *n, const struct kernels *k, float *at)
@@ -40,7 +45,7 @@ static void free_unread(struct graph *g)
 {
     bool *read = mem_array(g->n_values, sizeof(*read));
     for (size_t i = 0; i < g->n_nodes; i++)
-        for (uint32_t j = 0; j < g->nodes[i].n_in && g->nodes[i].op != &op_linear; j++)
+        for (uint32_t j = 0; j < g->nodes[i].n_in && !is_product(&g->nodes[i]); j++)
             read[g->nodes[i].in[j]] = true;
     for (size_t i = 0; i < g->n_values; i++) {
         if (!read[i]) {
@@ -55,7 +60,7 @@ struct err *graph_pack(struct graph *g, const struct kernels *k)
 {
     size_t floats = 0;
     for (size_t i = 0; i < g->n_nodes; i++)
-        if (g->nodes[i].op == &op_linear)
+        if (is_product(&g->nodes[i]))
             floats += packed_floats(g, &g->nodes[i], k);
     float *at = weights_alloc(floats);
     if (!at)
@@ -63,7 +68,7 @@ struct err *graph_pack(struct graph *g, const struct kernels *k)
     g->weights = at;
     g->weights_bytes = floats * sizeof(float);
     for (size_t i = 0; i < g->n_nodes; i++)
-        if (g->nodes[i].op == &op_linear)
+        if (is_product(&g->nodes[i]))
             at = pack_linear(g, &g->nodes[i], k, at);
     free_unread(g);
     return NULL;

@@ -95,6 +95,12 @@ static const struct st_tensor *find_tensor(struct builder *b, const char *name, 
     return t;
 }
 
+bool builder_has(const struct builder *b, const char *name)
+{
+    struct str full = arena_printf(b->arena, "%.*s%s", STR_ARG(b->prefix), name);
+    return safetensors_find(b->weights, full) != NULL;
+}
+
 float *builder_floats(struct builder *b, size_t n)
 {
     float *data = weights_alloc(n);

@@ -33,9 +33,21 @@ static uint32_t distilbert_build(struct builder *b)
     return encoder_layers(b, &e, encoder_embed(b, b->hidden, e.eps, 0));
 }
 
+static const struct classifier classifier = {"pre_classifier", "classifier", ACT_RELU};
+
+static const struct masked_lm masked_lm = {
+    .dense = "vocab_transform",
+    .norm = "vocab_layer_norm",
+    .decoder = "vocab_projector",
+    .bias = "vocab_projector.bias",
+    .act_key = "activation",
+};
+
 const struct family family_distilbert = {
     .model_type = "distilbert",
     .architecture = "DistilBertModel",
     .prefix = "distilbert.",
     .build = distilbert_build,
+    .classifier = &classifier,
+    .masked_lm = &masked_lm,
 };

@@ -14,9 +14,21 @@ static uint32_t electra_build(struct builder *b)
     return encoder_layers(b, &e, x);
 }
 
+static const struct classifier classifier = {"classifier.dense", "classifier.out_proj", ACT_GELU};
+
+/* As wide as the embeddings, whose table decodes. */
+static const struct masked_lm masked_lm = {
+    .dense = "generator_predictions.dense",
+    .norm = "generator_predictions.LayerNorm",
+    .decoder = "generator_lm_head",
+    .bias = "generator_lm_head.bias",
+};
+
 const struct family family_electra = {
     .model_type = "electra",
     .architecture = "ElectraModel",
     .prefix = "electra.",
     .build = electra_build,
+    .classifier = &classifier,
+    .masked_lm = &masked_lm,
 };

@@ -14,6 +14,15 @@ const struct encoder_names encoder_names_bert = {
     .outer_norm = "output.LayerNorm",
 };
 
+const struct classifier classifier_roberta = {"classifier.dense", "classifier.out_proj", ACT_TANH};
+
+const struct masked_lm masked_lm_roberta = {
+    .dense = "lm_head.dense",
+    .norm = "lm_head.layer_norm",
+    .decoder = "lm_head.decoder",
+    .bias = "lm_head.bias",
+};
+
 void encoder_check_heads(struct builder *b, const char *heads_key, uint32_t heads,
                          const char *hidden_key)
 {
@@ -57,6 +66,7 @@ uint32_t encoder_position_base(struct builder *b)
 uint32_t encoder_embed(struct builder *b, uint32_t width, float eps, uint32_t position_base)
 {
     uint32_t in[3], n = 2;
+    b->embedding = width;
     struct attr attr = {.position_base = position_base, .pads = position_base > 0};
     in[0] = builder_tensor(b, "embeddings.word_embeddings.weight", b->vocab_size, width);
     in[1] = builder_tensor(b, "embeddings.position_embeddings.weight",

@@ -28,6 +28,10 @@ struct encoder {
     uint32_t bias; /* attention's fourth input; NO_VALUE: none */
 };
 
+/* The heads of RoBERTa's code, and of MPNet's. */
+extern const struct classifier classifier_roberta;
+extern const struct masked_lm masked_lm_roberta;
+
 /* Reads hidden_size, num_attention_heads and the like into the builder and `out`; what an encoder
  * with absolute positions cannot be is refused. */
 void encoder_read(struct builder *, struct encoder *out);

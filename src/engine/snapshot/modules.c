@@ -97,22 +97,64 @@ static struct str class_of(struct str type)
     return str_sub(type, dot, SIZE_MAX);
 }
 
-static struct err *read_module(const char *folder, const struct json *v, uint32_t hidden, int place,
-                               struct arena *a, struct modules *out)
+/* SPLADE's way from logits to weights, which may also be absent: it is the usual one. */
+static struct err *read_splade(const char *folder, struct str path, struct arena *a)
 {
-    static const char *const order[] = {"Transformer", "Pooling", "Normalize"};
+    static const struct {
+        const char *key, *value;
+    } expected[] = {{"pooling_strategy", "max"}, {"activation_function", "relu"}};
+    const struct json *config;
+    if (!file_name_ok(path))
+        return err_new(ERR_ARGUMENT,
+                       "[modules.json]: the [path] of SpladePooling is not a plain name");
+    const char *file = arena_cstr(a, arena_printf(a, "%.*s/config.json", STR_ARG(path)));
+    TRY(read_json(folder, file, a, &config));
+    for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+        struct str have = {0};
+        const struct json *v = json_get(config, expected[i].key);
+        json_str(v, &have);
+        if (!json_is_null(v) && !str_eq_c(have, expected[i].value))
+            return err_new(ERR_ARGUMENT, "[%s]: [%s] is [%.*s]; only [%s] is known", file,
+                           expected[i].key, (int)(have.n < 40 ? have.n : 40), have.p ? have.p : "",
+                           expected[i].value);
+    }
+    return NULL;
+}
+
+/* Which modules may stand where. */
+static const struct {
+    const char *order[3], *known;
+} chains[] = {
+    [OUTPUT_EMBEDDING] = {{"Transformer", "Pooling", "Normalize"},
+                          "Transformer, Pooling and then perhaps Normalize"},
+    [OUTPUT_VOCABULARY] = {{"MLMTransformer", "SpladePooling"}, "MLMTransformer and SpladePooling"},
+};
+
+struct reading {
+    const char *folder;
+    enum program_output output;
+    uint32_t hidden;
+    struct arena *arena;
+};
+
+static struct err *read_module(const struct reading *r, const struct json *v, int place,
+                               struct modules *out)
+{
     struct str type = {0}, path = {0};
     json_str(json_get(v, "type"), &type);
     json_str(json_get(v, "path"), &path);
-    if (place >= 3 || !str_eq_c(class_of(type), order[place]))
-        return err_new(ERR_ARGUMENT,
-                       "[modules.json]: module [%d] is [%.*s]; Transformer, Pooling and then "
-                       "perhaps Normalize is known",
-                       place, (int)(type.n < 80 ? type.n : 80), type.p ? type.p : "");
+    const char *wanted = place < 3 ? chains[r->output].order[place] : NULL;
+    if (!wanted || !str_eq_c(class_of(type), wanted))
+        return err_new(ERR_ARGUMENT, "[modules.json]: module [%d] is [%.*s]; %s is known", place,
+                       (int)(type.n < 80 ? type.n : 80), type.p ? type.p : "",
+                       chains[r->output].known);
     if (place == 0 && path.n > 0)
-        return err_new(ERR_ARGUMENT, "[modules.json]: the [path] of Transformer must be empty");
+        return err_new(ERR_ARGUMENT, "[modules.json]: the [path] of %s must be empty", wanted);
     out->normalize = place == 2;
-    return place == 1 ? read_pooling(folder, path, hidden, a, out) : NULL;
+    if (place != 1)
+        return NULL;
+    return r->output == OUTPUT_VOCABULARY ? read_splade(r->folder, path, r->arena)
+                                          : read_pooling(r->folder, path, r->hidden, r->arena, out);
 }
 
 static struct err *read_length(const char *folder, struct arena *a, struct modules *out)
@@ -132,20 +174,28 @@ static struct err *read_length(const char *folder, struct arena *a, struct modul
     return NULL;
 }
 
+struct err *modules_list(const char *folder, struct arena *a, const struct json **out)
+{
+    *out = NULL;
+    return file_exists(folder, "modules.json") ? read_json(folder, "modules.json", a, out) : NULL;
+}
+
 /* Without modules.json the folder is a bare transformer; sentence-transformers then takes the mean
  * and does not normalise, and so do we. */
-struct err *modules_read(const char *folder, uint32_t hidden, struct arena *a, struct modules *out)
+struct err *modules_read(const char *folder, const struct json *list, enum program_output output,
+                         uint32_t hidden, struct arena *a, struct modules *out)
 {
-    const struct json *root;
+    struct reading r = {folder, output, hidden, a};
     int place = 0;
-    *out = (struct modules){.pooling = POOL_MEAN};
+    *out = (struct modules){.pooling = output == OUTPUT_LABELS ? POOL_CLS : POOL_MEAN};
+    if (output == OUTPUT_VOCABULARY)
+        out->pooling = POOL_MAX;
     TRY(read_length(folder, a, out));
-    if (!file_exists(folder, "modules.json"))
+    if (!list || output == OUTPUT_LABELS)
         return NULL;
-    TRY(read_json(folder, "modules.json", a, &root));
-    struct json_iter it = json_iter(root);
-    for (const struct json *v; json_is(root, JSON_ARRAY) && (v = json_next(&it)); place++)
-        TRY(read_module(folder, v, hidden, place, a, out));
+    struct json_iter it = json_iter(list);
+    for (const struct json *v; json_is(list, JSON_ARRAY) && (v = json_next(&it)); place++)
+        TRY(read_module(&r, v, place, out));
     if (place < 2)
         return err_new(ERR_ARGUMENT, "[modules.json] has no Transformer followed by Pooling");
     return NULL;

@@ -4,6 +4,7 @@
 #define INFERD_ENGINE_MODULES_H
 
 #include "graph.h"
+#include "json.h"
 
 struct modules {
     enum pooling pooling;
@@ -11,7 +12,12 @@ struct modules {
     uint32_t max_seq_length; /* 0: not said */
 };
 
-struct err *modules_read(const char *folder, uint32_t hidden, struct arena *, struct modules *out);
+/* modules.json itself; NULL: there is none. */
+struct err *modules_list(const char *folder, struct arena *, const struct json **out);
+/* `list` as modules_list gave it. What follows a classifier is not looked at; a SPLADE model's
+ * pooling must be what head_splade does. */
+struct err *modules_read(const char *folder, const struct json *list, enum program_output,
+                         uint32_t hidden, struct arena *, struct modules *out);
 const char *pooling_name(enum pooling);
 
 #endif

@@ -67,4 +67,6 @@ const struct family family_mpnet = {
     .architecture = "MPNetModel",
     .prefix = "mpnet.",
     .build = mpnet_build,
+    .classifier = &classifier_roberta,
+    .masked_lm = &masked_lm_roberta,
 };

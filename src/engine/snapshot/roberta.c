@@ -17,6 +17,8 @@ const struct family family_roberta = {
     .architecture = "RobertaModel",
     .prefix = "roberta.",
     .build = roberta_build,
+    .classifier = &classifier_roberta,
+    .masked_lm = &masked_lm_roberta,
 };
 
 const struct family family_xlm_roberta = {
@@ -24,6 +26,8 @@ const struct family family_xlm_roberta = {
     .architecture = "XLMRobertaModel",
     .prefix = "roberta.",
     .build = roberta_build,
+    .classifier = &classifier_roberta,
+    .masked_lm = &masked_lm_roberta,
 };
 
 const struct family family_camembert = {
@@ -31,4 +35,6 @@ const struct family family_camembert = {
     .architecture = "CamembertModel",
     .prefix = "roberta.",
     .build = roberta_build,
+    .classifier = &classifier_roberta,
+    .masked_lm = &masked_lm_roberta,
 };

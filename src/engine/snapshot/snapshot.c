@@ -49,6 +49,21 @@ static struct str find_prefix(const struct safetensors *st, const struct family 
     return safetensors_find(st, name) ? str_c(f->prefix) : STR("");
 }
 
+/* By the family's code of it, if it has one. */
+static uint32_t add_head(struct builder *b, const struct family *f, uint32_t x,
+                         enum program_output output)
+{
+    bool known = output == OUTPUT_LABELS ? f->classifier != NULL : f->masked_lm != NULL;
+    if (!b->err && !known)
+        b->err = err_new(ERR_ARGUMENT, "[config.json]: [model_type] [%s] is known without a head",
+                         f->model_type);
+    if (b->err)
+        return 0;
+    return output == OUTPUT_LABELS
+               ? head_classifier(b, f->classifier, x, program_labels_of(b->config))
+               : head_splade(b, f->masked_lm, x);
+}
+
 static void add_modules(struct builder *b, uint32_t x, const struct modules *m)
 {
     x = builder_node(b, &op_pool, &x, 1, &(struct attr){.pooling = m->pooling});
@@ -58,7 +73,7 @@ static void add_modules(struct builder *b, uint32_t x, const struct modules *m)
 }
 
 static void fill_info(const struct builder *b, const struct family *f, const struct modules *m,
-                      struct snapshot *out)
+                      enum program_output output, struct snapshot *out)
 {
     struct str name = {0};
     struct json_iter it = json_iter(json_get(b->config, "architectures"));
@@ -71,7 +86,8 @@ static void fill_info(const struct builder *b, const struct family *f, const str
         .max_seq_length = m->max_seq_length && m->max_seq_length < b->max_tokens ? m->max_seq_length
                                                                                  : b->max_tokens,
         .vocab_size = b->vocab_size,
-        .dimensions = b->hidden,
+        .output = output,
+        .dimensions = (uint32_t)b->graph->values[b->graph->output].dim[1],
         .pooling = pooling_name(m->pooling),
         .normalized = m->normalize,
         .weight_bytes = safetensors_bytes(b->weights),
@@ -82,13 +98,19 @@ static struct err *build(const char *folder, const struct family *f, struct buil
                          struct snapshot *out)
 {
     struct modules m = {0};
+    const struct json *list;
+    TRY(modules_list(folder, b->arena, &list));
+    enum program_output output = program_output_of(b->config, list);
     b->prefix = find_prefix(b->weights, f, b->arena);
     uint32_t x = f->build(b);
     if (!b->err)
-        b->err = modules_read(folder, b->hidden, b->arena, &m);
-    add_modules(b, x, &m);
+        b->err = modules_read(folder, list, output, b->hidden, b->arena, &m);
+    if (output == OUTPUT_EMBEDDING)
+        add_modules(b, x, &m);
+    else
+        b->graph->output = add_head(b, f, x, output);
     if (!b->err)
-        fill_info(b, f, &m, out);
+        fill_info(b, f, &m, output, out);
     return b->err;
 }
 

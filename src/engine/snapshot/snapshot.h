@@ -22,6 +22,21 @@ struct builder {
     /* Set by the family. */
     uint32_t max_tokens, vocab_size, hidden;
     uint32_t type_vocab_size; /* 0: the model knows no types */
+    uint32_t embedding;       /* width of the word embeddings */
+};
+
+/* A sequence classifier: logits = out(act(dense(first token))), in full tensor names. */
+struct classifier {
+    const char *dense, *out;
+    enum activation act;
+};
+
+/* A masked language model: logits = norm(act(dense(x))) decoder^T + bias. A decoder without a
+ * weight of its own is the table of word embeddings. */
+struct masked_lm {
+    const char *dense, *norm, *decoder;
+    const char *bias;    /* DECODER.bias when absent */
+    const char *act_key; /* of config.json; NULL: gelu */
 };
 
 struct family {
@@ -30,6 +45,8 @@ struct family {
     const char *prefix; /* of its tensors in a model saved with a head: "bert." */
     /* The value of the last hidden states [tokens, hidden]. */
     uint32_t (*build)(struct builder *);
+    const struct classifier *classifier;
+    const struct masked_lm *masked_lm;
 };
 
 struct snapshot {
@@ -41,6 +58,11 @@ struct snapshot {
 /* On failure nothing is left behind. */
 struct err *snapshot_load(const char *folder, size_t limit_bytes, struct arena *,
                           struct snapshot *out);
+
+/* head.c: what stands on the hidden states x of such a model; [sequences, labels] and
+ * [sequences, vocabulary]. */
+uint32_t head_classifier(struct builder *, const struct classifier *, uint32_t x, uint32_t labels);
+uint32_t head_splade(struct builder *, const struct masked_lm *, uint32_t x);
 
 /* --- for families --- */
 
@@ -55,6 +77,7 @@ enum activation builder_activation(struct builder *, const char *key);
 /* The key must be absent, null or have this value. */
 void builder_expect(struct builder *, const char *key, const char *value);
 
+bool builder_has(const struct builder *, const char *name);
 /* A float tensor of exactly this shape (columns 0: a vector) as a constant. */
 uint32_t builder_tensor(struct builder *, const char *name, uint32_t rows, uint32_t columns);
 /* Zeroed floats for a constant; NULL: there is an error now. */

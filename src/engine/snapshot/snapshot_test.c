@@ -107,6 +107,10 @@ struct row {
 
 #define TYPE "\"sentence_transformers.models."
 
+#define SPLADE(path)                                                                               \
+    "[{\"path\": \"\", \"type\": " TYPE "MLMTransformer\"}, {\"path\": \"" path                    \
+    "\", \"type\": \"sentence_transformers.sparse_encoder.models.SpladePooling\"}]"
+
 static const struct row refused[] = {
     {"config.json", NULL, NULL, "[config.json]"},
     {"config.json", NULL, "", "[config.json] is not JSON"},
@@ -156,6 +160,11 @@ static const struct row refused[] = {
     {"modules.json", NULL, "[]", "[modules.json]"},
     {"modules.json", NULL, "[1, 2]", "[modules.json]"},
     {"modules.json", NULL, "nope", "[modules.json]"},
+    {"modules.json", NULL, SPLADE("1_Pooling"), "[cls.predictions.transform.dense.weight] is"},
+    {"modules.json", NULL, SPLADE("../1_Pooling"), "[path] of SpladePooling"},
+    {"modules.json", NULL, SPLADE("2_Pooling"), "[2_Pooling/config.json]"},
+    {"modules.json", TYPE "Transformer\"", TYPE "MLMTransformer\"",
+     "[sentence_transformers.models.Pooling]; MLMTransformer and"},
     {"modules.json", TYPE "Normalize\"", TYPE "Dense\"", "[sentence_transformers.models.Dense]"},
     {"modules.json", TYPE "Pooling\"", TYPE "CNN\"", "[sentence_transformers.models.CNN]"},
     {"modules.json", TYPE "Pooling\"", "\"evil.Pooling\"", "[evil.Pooling]"},
