@@ -101,7 +101,10 @@ static struct err *run_batch(struct allocation *a)
     for (size_t i = 0; i < a->batch.n; i++) {
         const struct sequence *s = a->batch.items[i];
         struct flight *f = s->flight;
-        memcpy(f->rows + s->row * f->width, row + i * f->width, f->width * sizeof(*row));
+        if (f->kept)
+            f->kept[s->row] = f->head->keep(row + i * f->width, f->width);
+        else
+            memcpy(f->rows + s->row * f->width, row + i * f->width, f->width * sizeof(*row));
     }
     return NULL;
 }

@@ -20,8 +20,9 @@ struct sequence {
     const atomic_bool *cancelled;  /* the call's */
     const int32_t *ids, *type_ids; /* [n_tokens] */
     uint32_t n_tokens;
-    uint32_t row; /* of the call's result */
-    bool search;  /* someone waits for it at a keyboard: input_type search */
+    uint32_t row;   /* of the call's result */
+    bool search;    /* someone waits for it at a keyboard: input_type search */
+    bool truncated; /* the text was longer than the model reads */
     bool queued;
     struct sequence *prev, *next;
 };

@@ -4,12 +4,8 @@
 static struct err *count_one(const struct parts *parts, struct arena *arena, const struct input *in,
                              size_t i, struct token_count *out)
 {
-    uint32_t budget = parts->info->token_budget, longest = parts->info->max_seq_length;
-    struct window window = {.max_tokens = longest < budget ? longest : budget};
-    struct str a = in->has_query ? in->query : in->texts[i];
-    struct str b = in->has_query ? in->texts[i] : (struct str){NULL, 0};
     struct tokens t;
-    TRY(tokenizer_encode(parts->tokenizer, arena, a, b, &window, &t));
+    TRY(parts_encode(parts, arena, in, i, &t));
     *out = (struct token_count){.tokens = t.n, .truncated = t.truncated};
     return NULL;
 }

@@ -1,7 +1,7 @@
 /* A call on its way through a deployment. Whoever ends its last sequence (an allocation, the loop
  * that cancels it, the one that stops the deployment) sends it home; until then the call's arena is
  * touched by one thread at a time: the loop, then the one that tokenizes, then the loop again.
- * Allocations only write rows, each its own. */
+ * Allocations only write rows, or what is kept of them, each its own. */
 #include <stdlib.h>
 
 #include "bug.h"
@@ -56,26 +56,36 @@ static bool cancelled(const struct flight *f)
     return atomic_load_explicit(&f->call->cancelled, memory_order_acquire);
 }
 
+/* Lets go of everything but the arena. */
+static void flight_deinit(struct flight *f)
+{
+    for (size_t i = 0; f->kept && i < f->n; i++)
+        free(f->kept[i]);
+    deployment_unref(f->deployment);
+}
+
 /* On the call's loop. */
 static void flight_land(struct loop_msg *msg)
 {
     struct flight *f = (struct flight *)((char *)msg - offsetof(struct flight, msg));
     struct call *call = f->call;
+    struct result *result = NULL;
     call->on_cancel = NULL;
     call->stage = NULL;
-    deployment_unref(f->deployment);
     struct err *err = atomic_exchange(&f->err, NULL);
     if (cancelled(f)) {
         err_free(err);
         err = is_cancelled();
     }
-    if (err) {
-        call->sink->fail(call->sink, err);
-        return;
+    if (!err) {
+        result = arena_alloc(call->arena, sizeof(*result));
+        f->head->end(f, call->arena, result);
     }
-    struct result *result = arena_alloc(call->arena, sizeof(*result));
-    f->head->end(call->arena, f->rows, f->n, f->width, result);
-    call->sink->done(call->sink, result);
+    flight_deinit(f);
+    if (err)
+        call->sink->fail(call->sink, err);
+    else
+        call->sink->done(call->sink, result);
 }
 
 static void flight_post(struct flight *f)
@@ -110,12 +120,8 @@ void flight_fail(struct flight *f, struct err *err)
 
 static struct err *tokenize_one(struct flight *f, size_t i)
 {
-    const struct parts *parts = f->deployment->parts;
-    uint32_t budget = parts->info->token_budget, longest = parts->info->max_seq_length;
-    struct window window = {.max_tokens = longest < budget ? longest : budget};
     struct tokens t;
-    TRY(tokenizer_encode(parts->tokenizer, f->call->arena, f->call->input.texts[i],
-                         (struct str){NULL, 0}, &window, &t));
+    TRY(parts_encode(f->deployment->parts, f->call->arena, &f->call->input, i, &t));
     if (t.n == 0)
         return err_new(ERR_ARGUMENT, "input [%zu] has no tokens", i);
     f->sequences[i] = (struct sequence){.flight = f,
@@ -124,16 +130,34 @@ static struct err *tokenize_one(struct flight *f, size_t i)
                                         .type_ids = t.type_ids,
                                         .n_tokens = t.n,
                                         .row = (uint32_t)i,
+                                        .truncated = t.truncated,
                                         .search = f->call->input.input_type == INPUT_SEARCH};
     return NULL;
+}
+
+static struct err *cannot_do(const struct deployment *d, const struct call *call)
+{
+    return err_new(ERR_ARGUMENT, "model [%.*s] cannot do [%s] with [%zu] inputs",
+                   STR_ARG(d->model_id), task_name(call->input.task), call->input.n_texts);
+}
+
+/* The folder may hold another model than when the endpoint was made. */
+static bool head_fits(const struct head *head, const struct program_info *info)
+{
+    return head->output == info->output && (!head->width || head->width == info->dimensions);
 }
 
 static struct err *tokenize(struct flight *f)
 {
     struct arena *a = f->call->arena;
+    if (!head_fits(f->head, f->deployment->parts->info))
+        return cannot_do(f->deployment, f->call);
     f->width = f->deployment->parts->info->dimensions;
-    f->rows = arena_try(a, f->n * f->width * sizeof(*f->rows));
-    if (!f->rows)
+    if (f->head->keep)
+        f->kept = arena_array(a, f->n, sizeof(*f->kept));
+    else
+        f->rows = arena_try(a, f->n * f->width * sizeof(*f->rows));
+    if (!f->rows && !f->kept)
         return err_new(ERR_TOO_LARGE, "the result for [%zu] inputs is too large", f->n);
     f->sequences = arena_array(a, f->n, sizeof(*f->sequences));
     for (size_t i = 0; i < f->n; i++) {
@@ -187,7 +211,7 @@ void flight_go(struct flight *f)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < f->n && bytes <= INLINE_BYTES; i++)
-        bytes += f->call->input.texts[i].n + 16;
+        bytes += f->call->input.texts[i].n + f->call->input.query.n + 16;
     if (bytes <= INLINE_BYTES)
         prepare(f);
     else
@@ -254,9 +278,7 @@ void flight_start(struct deployment *d, struct call *call)
 {
     const struct head *head = head_find(call->input.task);
     if (!head || call->input.n_texts == 0 || call->input.n_texts > UINT32_MAX) {
-        call_fail(call,
-                  err_new(ERR_ARGUMENT, "model [%.*s] cannot do [%s] with [%zu] inputs",
-                          STR_ARG(d->model_id), task_name(call->input.task), call->input.n_texts));
+        call_fail(call, cannot_do(d, call));
         return;
     }
     struct flight *f = arena_alloc(call->arena, sizeof(*f));

@@ -25,8 +25,8 @@ struct models_options {
 
 struct model_info {
     struct str model_id;
-    unsigned tasks; /* TASK bits it can do */
-    int64_t dimensions;
+    unsigned tasks;           /* TASK bits it can do */
+    int64_t dimensions;       /* text_embedding; else 0 */
     const char *similarity;   /* "cosine" */
     const char *element_type; /* "float" */
     uint32_t max_tokens;
@@ -78,7 +78,8 @@ struct err *deployment_count(struct models *, struct str id, const struct input 
                              struct token_count *out);
 
 /* Takes the call in every case and ends it through its sink on its loop. Unknown deployment:
- * ERR_NOT_FOUND. text_embedding: RESULT_FLOATS, one row per input. */
+ * ERR_NOT_FOUND. text_embedding: RESULT_FLOATS, one row per input; sparse_embedding:
+ * RESULT_SPARSE, heaviest first; rerank: RESULT_RERANK, best first. */
 void deployment_submit(struct models *, struct str id, struct call *);
 
 #endif

@@ -5,6 +5,7 @@
  * parts.c       program and tokenizer of a model, shared by its deployments
  * deployment.c  starting, scaling, stopping; states
  * allocation.c  a thread with a session that runs batches
+ * encode.c      what of a call its model reads
  * flight.c      one call on its way: tokenizing, waiting, its rows, its end
  * batch.c       which sequences run together
  *
@@ -71,6 +72,12 @@ void waiters_post(struct waiter *, struct err *);
 char *snapshot_folder(const struct models *, struct str model_id);
 struct err *snapshot_unknown(struct str model_id);
 
+/* snapshot.c: what sentence-transformers puts in front of a text, by enum input_type; {NULL, 0}:
+ * nothing. From config_sentence_transformers.json, if there is one. Blocking: pool. */
+#define N_INPUT_TYPES (INPUT_CLUSTERING + 1)
+struct err *snapshot_prompts(const char *folder, struct str model_id, struct arena *,
+                             struct str out[N_INPUT_TYPES]);
+
 struct parts {
     struct parts *next;
     char *folder;
@@ -80,11 +87,16 @@ struct parts {
     struct program *program;
     struct tokenizer *tokenizer;
     const struct program_info *info;
+    struct arena *arena; /* prompts */
+    struct str prompts[N_INPUT_TYPES];
 };
 
 /* Blocking: pool. */
 struct err *parts_load(struct models *, struct str model_id, struct parts **out);
 void parts_unref(struct models *, struct parts *); /* NULL is fine */
+/* encode.c: tokens of text `i`, at most as many as the model reads. */
+struct err *parts_encode(const struct parts *, struct arena *, const struct input *, size_t i,
+                         struct tokens *out);
 
 enum deployment_phase { STARTING, STARTED, FAILED, STOPPING };
 
@@ -149,7 +161,8 @@ struct flight {
     const struct head *head;
     struct sequence *sequences;
     size_t n;
-    float *rows; /* [n, width] */
+    float *rows; /* [n, width]; NULL: the head keeps what it needs */
+    void **kept; /* [n], by head->keep; NULL: rows */
     size_t width;
     atomic_size_t left;        /* sequences that have not ended */
     _Atomic(struct err *) err; /* the first; taken when the call ends */

@@ -30,7 +30,7 @@ static struct err *load_both(struct models *m, struct str model_id, struct parts
                        "the tokenizer has [%u] tokens but the model's [config.json] says "
                        "vocab_size [%u]",
                        tokenizer_vocab_size(p->tokenizer), p->info->vocab_size);
-    return NULL;
+    return snapshot_prompts(p->folder, model_id, p->arena, p->prompts);
 }
 
 static struct parts *find(struct models *m, const char *folder)
@@ -55,6 +55,7 @@ static void parts_free(struct parts *p)
     program_unref(p->program);
     tokenizer_unref(p->tokenizer);
     err_free(p->err);
+    arena_free(p->arena);
     free(p->folder);
     free(p);
 }
@@ -63,6 +64,7 @@ static struct parts *add_loading(struct models *m, const char *folder)
 {
     struct parts *p = mem_new(sizeof(*p));
     p->folder = mem_strdup(folder);
+    p->arena = arena_new(ARENA_NO_LIMIT);
     p->refs = 1;
     p->next = m->parts;
     m->parts = p;

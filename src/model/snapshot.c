@@ -53,9 +53,9 @@ static struct err *broken(struct str id, const char *file, const char *what)
                    what);
 }
 
-/* A small JSON object. A missing file is NULL when it may be missing. */
-static struct err *read_object(int folder, struct str id, const char *name, bool optional,
-                               struct arena *a, const struct json **out)
+/* A small JSON file. A missing one is NULL when it may be missing. */
+static struct err *read_any(int folder, struct str id, const char *name, bool optional,
+                            struct arena *a, const struct json **out)
 {
     *out = NULL;
     int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -73,12 +73,19 @@ static struct err *read_object(int folder, struct str id, const char *name, bool
     if (cause) {
         err = broken(id, name, cause->reason);
         err_free(cause);
-    } else if (!json_is(*out, JSON_OBJECT)) {
-        err = broken(id, name, "must hold an object");
     }
 out:
     close(fd);
     return err;
+}
+
+static struct err *read_object(int folder, struct str id, const char *name, bool optional,
+                               struct arena *a, const struct json **out)
+{
+    TRY(read_any(folder, id, name, optional, a, out));
+    if (*out && !json_is(*out, JSON_OBJECT))
+        return broken(id, name, "must hold an object");
+    return NULL;
 }
 
 static struct err *member(const struct json *config, struct str id, const char *file,
@@ -92,15 +99,29 @@ static struct err *member(const struct json *config, struct str id, const char *
                    STR_ARG(id), file, name);
 }
 
+static unsigned tasks_of(const struct json *config, enum program_output output)
+{
+    switch (output) {
+    case OUTPUT_EMBEDDING:
+        return TASK_BIT(TASK_TEXT_EMBEDDING);
+    case OUTPUT_VOCABULARY:
+        return TASK_BIT(TASK_SPARSE_EMBEDDING);
+    case OUTPUT_LABELS:
+        break;
+    }
+    return program_labels_of(config) == 1 ? TASK_BIT(TASK_RERANK) : 0;
+}
+
 static struct err *look(int folder, struct str id, struct arena *a, struct model_info *out)
 {
-    const struct json *config, *sentence;
+    const struct json *config, *sentence, *modules;
     int64_t dimensions, positions, sequence;
     TRY(read_object(folder, id, "config.json", false, a, &config));
     const char *width = json_get(config, "dim") ? "dim" : "hidden_size"; /* DistilBERT's word */
     TRY(member(config, id, "config.json", width, &dimensions));
     TRY(member(config, id, "config.json", "max_position_embeddings", &positions));
     TRY(read_object(folder, id, "sentence_bert_config.json", true, a, &sentence));
+    TRY(read_any(folder, id, "modules.json", true, a, &modules));
     sequence = positions;
     if (sentence && !json_is_null(json_get(sentence, "max_seq_length")))
         TRY(member(sentence, id, "sentence_bert_config.json", "max_seq_length", &sequence));
@@ -108,10 +129,11 @@ static struct err *look(int folder, struct str id, struct arena *a, struct model
         return broken(id, "tokenizer.json", "is missing");
     if (!is_regular(folder, "model.safetensors"))
         return broken(id, "model.safetensors", "is missing");
+    enum program_output output = program_output_of(config, modules);
     *out = (struct model_info){
         .model_id = arena_dup(a, id),
-        .tasks = TASK_BIT(TASK_TEXT_EMBEDDING),
-        .dimensions = dimensions,
+        .tasks = tasks_of(config, output),
+        .dimensions = output == OUTPUT_EMBEDDING ? dimensions : 0,
         .similarity = "cosine",
         .element_type = "float",
         .max_tokens = (uint32_t)(sequence < positions ? sequence : positions),
@@ -129,6 +151,65 @@ struct err *models_find(struct models *m, struct str id, struct arena *a, struct
     if (folder < 0)
         return snapshot_unknown(id);
     struct err *err = look(folder, id, a, out);
+    close(folder);
+    return err;
+}
+
+/* --- prompts --- */
+
+/* The longest one takes part in every text. */
+#define MAX_PROMPT_BYTES 4096
+
+/* What sentence-transformers looks for: encode_query and encode_document, in that order. */
+static const char *const prompt_names[N_INPUT_TYPES][3] = {
+    [INPUT_INGEST] = {"document", "passage", "corpus"},
+    [INPUT_SEARCH] = {"query"},
+    [INPUT_CLASSIFICATION] = {"classification"},
+    [INPUT_CLUSTERING] = {"clustering"},
+};
+
+static const struct json *find_prompt(const struct json *prompts, enum input_type type)
+{
+    const struct json *found = NULL;
+    for (int i = 0; i < 3 && prompt_names[type][i] && json_is_null(found); i++)
+        found = json_get(prompts, prompt_names[type][i]);
+    return found;
+}
+
+static struct err *read_prompts(const struct json *config, struct str id, struct arena *a,
+                                struct str out[N_INPUT_TYPES])
+{
+    static const char file[] = "config_sentence_transformers.json";
+    const struct json *prompts = json_get(config, "prompts"), *standard = NULL;
+    struct str name, text;
+    if (json_str(json_get(config, "default_prompt_name"), &name)) {
+        struct json_iter it = json_iter(prompts);
+        while ((standard = json_next(&it)) && !str_eq(standard->key, name))
+            ;
+    }
+    for (int type = 0; type < N_INPUT_TYPES; type++) {
+        const struct json *v = find_prompt(prompts, (enum input_type)type);
+        v = json_is_null(v) ? standard : v;
+        if (json_is_null(v))
+            continue;
+        if (!json_str(v, &text) || text.n > MAX_PROMPT_BYTES)
+            return broken(id, file, "must have [prompts] that are texts of at most 4096 bytes");
+        out[type] = arena_dup(a, text);
+    }
+    return NULL;
+}
+
+struct err *snapshot_prompts(const char *path, struct str id, struct arena *a,
+                             struct str out[N_INPUT_TYPES])
+{
+    const struct json *config;
+    int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0)
+        return snapshot_unknown(id);
+    struct err *err =
+        read_object(folder, id, "config_sentence_transformers.json", true, a, &config);
+    if (!err && json_is(json_get(config, "prompts"), JSON_OBJECT))
+        err = read_prompts(config, id, a, out);
     close(folder);
     return err;
 }

@@ -2,7 +2,9 @@
  * Source: shared facts, inference.md 5.7. */
 #include "provider.h"
 
-#define TE TASK_BIT(TASK_TEXT_EMBEDDING)
+#define TE    TASK_BIT(TASK_TEXT_EMBEDDING)
+#define RR    TASK_BIT(TASK_RERANK)
+#define LOCAL (TE | TASK_BIT(TASK_SPARSE_EMBEDDING) | RR)
 
 enum {
     S_NUM_ALLOCATIONS,
@@ -12,6 +14,7 @@ enum {
     S_DIMENSIONS,
     S_SIMILARITY,
     S_ELEMENT_TYPE,
+    S_RETURN_DOCUMENTS,
     N_SETTINGS
 };
 
@@ -22,7 +25,7 @@ static const struct setting rows[N_SETTINGS] = {
     [S_NUM_ALLOCATIONS] = {.name = "num_allocations",
                            .place = IN_SERVICE,
                            .type = SETTING_INT,
-                           .tasks = TE,
+                           .tasks = LOCAL,
                            .flags = SETTING_UPDATABLE,
                            .one_of = allocations_or_adaptive,
                            .label = "Number Allocations",
@@ -33,7 +36,7 @@ static const struct setting rows[N_SETTINGS] = {
     [S_NUM_THREADS] = {.name = "num_threads",
                        .place = IN_SERVICE,
                        .type = SETTING_INT,
-                       .tasks = TE,
+                       .tasks = LOCAL,
                        .flags = SETTING_REQUIRED,
                        .label = "Number Threads",
                        .description = "Sets the number of threads used by each model allocation "
@@ -42,14 +45,14 @@ static const struct setting rows[N_SETTINGS] = {
     [S_MODEL_ID] = {.name = "model_id",
                     .place = IN_SERVICE,
                     .type = SETTING_STR,
-                    .tasks = TE,
+                    .tasks = LOCAL,
                     .label = "Model ID",
                     .description = "The name of the model to use for the inference task.",
                     .ui_required = 1},
     [S_ADAPTIVE] = {.name = "adaptive_allocations",
                     .place = IN_SERVICE,
                     .type = SETTING_ADAPTIVE,
-                    .tasks = TE,
+                    .tasks = LOCAL,
                     .flags = SETTING_UPDATABLE | SETTING_UNLISTED,
                     .one_of = allocations_or_adaptive,
                     .label = "Adaptive Allocations",
@@ -71,6 +74,14 @@ static const struct setting rows[N_SETTINGS] = {
                         .preset = "\"float\"",
                         .label = "Element Type",
                         .description = "The type of an embedding's numbers."},
+    [S_RETURN_DOCUMENTS] = {.name = "return_documents",
+                            .place = IN_TASK,
+                            .type = SETTING_BOOL,
+                            .tasks = RR,
+                            .flags = SETTING_UNLISTED,
+                            .preset = "true",
+                            .label = "Return Documents",
+                            .description = "Returns the document instead of only the index."},
 };
 
 static const struct settings_table table = {
@@ -92,6 +103,8 @@ static struct err *check(struct endpoint *ep)
 
 static const struct provider_task tasks[] = {
     {.task = TASK_TEXT_EMBEDDING, .request_name = "local text embedding"},
+    {.task = TASK_SPARSE_EMBEDDING, .request_name = "local sparse embedding"},
+    {.task = TASK_RERANK, .request_name = "local rerank"},
 };
 
 const struct provider provider_elasticsearch = {
