@@ -1,4 +1,5 @@
-/* unicode: code points, categories, normalisation and case, on ICU. The one file that calls ICU.
+/* unicode: code points, categories, normalisation and case, on ICU, which only
+ * unicode*.c, segment.c and pattern.c call.
  * Thread: any. Code points are uint32_t; UTF-8 is well-formed (str_utf8_ok) before it gets here. */
 #ifndef INFERD_UNICODE_H
 #define INFERD_UNICODE_H

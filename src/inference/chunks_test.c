@@ -143,11 +143,16 @@ static void an_empty_input(void **state)
 }
 
 /* More than the loop cuts itself. */
-static void on_the_pool(void **state)
+static void long_input(void)
 {
     for (int i = 0; i < 10000; i++)
         buf_cstr(&text, "word ");
     rig->texts[0] = buf_str(&text);
+}
+
+static void on_the_pool(void **state)
+{
+    long_input();
     run("{\"strategy\":\"word\",\"max_chunk_size\":5000,\"overlap\":100}", 3);
     expect_ended(rig, 1, 0);
     assert_int_equal(rig->requests, 1);
@@ -197,21 +202,19 @@ static void no_task_for_chunks(void **state)
                    "[text_embedding, sparse_embedding]");
 }
 
-static void nobody_waits_any_more(void **state)
+static void cancelled_on_the_pool(void **state)
 {
-    on_the_pool(state);
-    rig_free(rig);
-    rig_new();
-    rig->texts[0] = buf_str(&text);
+    long_input();
     cancel = true;
     run(WORDS, 0);
     expect_ended(rig, 0, 1);
     assert_int_equal(rig->failed->kind, ERR_CANCELLED);
-    rig_free(rig);
-    rig_new();
-    rig->texts[0] = buf_str(&text);
+}
+
+static void late_on_the_pool(void **state)
+{
+    long_input();
     rig->deadline_ms = -5;
-    cancel = false;
     run(WORDS, 0);
     expect_failure(rig, 408, "Request timed out after [1s]");
 }
@@ -226,7 +229,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_wrong_separator, setup, teardown),
         cmocka_unit_test_setup_teardown(too_many_chunks, setup, teardown),
         cmocka_unit_test_setup_teardown(no_task_for_chunks, setup, teardown),
-        cmocka_unit_test_setup_teardown(nobody_waits_any_more, setup, teardown),
+        cmocka_unit_test_setup_teardown(cancelled_on_the_pool, setup, teardown),
+        cmocka_unit_test_setup_teardown(late_on_the_pool, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
