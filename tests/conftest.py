@@ -91,15 +91,13 @@ def spawn(tmp_path, upstream):
 
 
 @pytest.fixture
-def es(server):
-    """The official client of the shared server. It tells refusals as they are."""
-    import elasticsearch
-    with elasticsearch.Elasticsearch(server.url, basic_auth=("elastic", inferd.PASSWORD),
-                                     retry_on_status=(), max_retries=0) as client:
-        yield client
+def story(server, upstream):
+    from services import Story
+    return Story(server, upstream)
 
 
 @pytest.fixture
-def story(server, upstream, es):
+def alone(spawn, upstream):
+    """A story on a server of its own, which has no token yet and may be restarted."""
     from services import Story
-    return Story(server, upstream, es)
+    return Story(spawn(), upstream)

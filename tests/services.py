@@ -1,7 +1,7 @@
 """Every service and task type that is played by upstream_*.py: how an endpoint is made, and how the
 official Python client asks it.
 
-    story = Story(server, upstream, es)            # the fixture `story`
+    story = Story(server, upstream)                # the fixture `story`; `alone`: a server of its own
     story.make("mistral", "text_embedding")        # upstream.requests is empty afterwards
     story.ask(["a", "b"])                          # by the client's method for the task
     story.post({"input": "a"}), story.stream({...})  # raw: statuses, event streams
@@ -12,12 +12,14 @@ import json
 import re
 import subprocess
 
+import elasticsearch
+
 import upstream_anthropic  # noqa: F401  each registers its paths
 import upstream_aws
 import upstream_copies  # noqa: F401
 import upstream_google
 import upstream_rankers  # noqa: F401
-from inferd import MARK
+from inferd import MARK, PASSWORD
 from upstream import close_to
 
 KEY = "key-" + MARK
@@ -175,9 +177,15 @@ def questions(task):
     return {"input": "tell me more" if task == C else ["a", "b"]}
 
 
+def client(server):
+    """The official client. It tells refusals as they are."""
+    return elasticsearch.Elasticsearch(server.url, basic_auth=("elastic", PASSWORD),
+                                       retry_on_status=(), max_retries=0)
+
+
 class Story:
-    def __init__(self, server, upstream, es):
-        self.server, self.upstream, self.es = server, upstream, es
+    def __init__(self, server, upstream):
+        self.server, self.upstream, self.es = server, upstream, client(server)
         self.recipe = None
 
     def make(self, service, task, name="e", task_settings=None, **changes):
@@ -189,8 +197,9 @@ class Story:
         more = {"task_settings": task_settings} if task_settings else {}
         self.server.delete(f"/_inference/{name}?force=true")
         put = getattr(self.es.inference, METHODS.get(service, "put_" + service), None)
-        if put:
-            ids = [p for p in inspect.signature(put).parameters if p.endswith("_inference_id")]
+        known = inspect.signature(put).parameters if put else {}
+        if put and set(more) <= set(known):
+            ids = [p for p in known if p.endswith("_inference_id")]
             made = put(task_type=task, service=service, service_settings=settings,
                        **{ids[0]: name}, **more)
         else:
@@ -202,6 +211,12 @@ class Story:
         assert self.server.get(self.path).json["endpoints"] == [dict(made)]
         self.upstream.clear()
         return dict(made)
+
+    def restart(self):
+        """The server forgets its tokens, and nothing else."""
+        self.server.restart()
+        self.es = client(self.server)
+        self.upstream.clear()
 
     def ask(self, *args, **more):
         """The answer to the client's method for the task, without the outer name."""

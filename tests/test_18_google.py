@@ -21,16 +21,8 @@ WEATHER = {"type": "function", "function": {"name": "get_weather", "description"
 # ---- tokens ----
 
 @pytest.fixture
-def fresh(spawn, upstream):
-    """A story on a server that has no token yet."""
-    import elasticsearch
-    import inferd
-    from services import Story
-    server = spawn()
-    Account.expires_in = 3599
-    with elasticsearch.Elasticsearch(server.url, basic_auth=("elastic", inferd.PASSWORD),
-                                     retry_on_status=(), max_retries=0) as es:
-        yield Story(server, upstream, es)
+def fresh(alone):
+    yield alone
     Account.expires_in = 3599
 
 
@@ -40,9 +32,8 @@ def exchanges(story):
 
 def test_one_token_for_many_calls(fresh):
     """Of all endpoints of the account, at once and one by one."""
-    Account.expires_in = 3599
     fresh.make(VERTEX, R, name="other")
-    fresh.server.restart()  # forgets its tokens; its endpoints are there
+    fresh.restart()  # forgets its tokens; its endpoints are there
     answers = []
 
     def ask():
@@ -72,8 +63,7 @@ def test_a_short_lived_token_is_renewed(fresh):
         fresh.ask("q", ["a"])
     assert len(exchanges(fresh)) == 1
     Account.expires_in = 30  # asked for anew by every call
-    fresh.server.restart()
-    fresh.upstream.clear()
+    fresh.restart()
     for _ in range(3):
         assert fresh.post().status == 200
     assert len(exchanges(fresh)) == 3
@@ -98,8 +88,7 @@ def test_another_account_has_another_token(story):
     (200, {"access_token": "a\nb", "expires_in": 10}, 1, "the answer cannot be read")])
 def test_no_token_no_call(fresh, status, body, attempts, wanted):
     fresh.make(VERTEX, R)
-    fresh.server.restart()
-    fresh.upstream.clear()
+    fresh.restart()
     fresh.upstream.script(*[Reply(status, body)] * attempts)
     answer = fresh.post()
     assert answer.status == 403, answer

@@ -4,7 +4,7 @@ import json
 import pytest
 
 import upstream_aws as aws
-from services import ALL, BY, C, CC, R, T, deltas
+from services import ALL, BY, C, CC, R, T, Story, deltas
 from upstream import Close, Default, Hang, Reply, Reset, default_answer
 from upstream_anthropic import error_event
 
@@ -370,19 +370,13 @@ def test_garbage_inside_a_stream(story, recipe):
 
 def test_streams_that_fall_silent(spawn, upstream):
     """Of every kind; on a server that waits a shorter time."""
-    import elasticsearch
-    import inferd
-    from services import Story
-    server = spawn({"xpack.inference.http.stream_stall_timeout": "100ms"})
-    with elasticsearch.Elasticsearch(server.url, basic_auth=("elastic", inferd.PASSWORD)) as es:
-        for service in ("ai21", "amazonbedrock", "amazon_sagemaker", "anthropic", "googleaistudio",
-                        "googlevertexai", "watsonxai"):
-            story = Story(server, upstream, es)
-            story.make(service, C)
-            gate = Hang()
-            spoil(story, gate=gate, gate_at=-1)
-            broken_stream(story)
-            assert story.requests[-1].gone.wait(5)
+    story = Story(spawn({"xpack.inference.http.stream_stall_timeout": "100ms"}), upstream)
+    for service in ("ai21", BEDROCK, SAGEMAKER, "anthropic", "googleaistudio", "googlevertexai",
+                    "watsonxai"):
+        story.make(service, C)
+        spoil(story, gate=Hang(), gate_at=-1)
+        broken_stream(story)
+        assert story.requests[-1].gone.wait(5)
 
 
 @pytest.mark.parametrize("recipe", STREAMS, ids=str)

@@ -244,7 +244,7 @@ def iam_token(request):
     expect(set(form) == {"grant_type", "apikey"}, "the form")
     expect(form["grant_type"] == ["urn:ibm:params:oauth:grant-type:apikey"], "[grant_type]")
     request.form = {k: v[0] for k, v in form.items()}
-    return Reply(200, {"access_token": "iam-" + form["apikey"][0][::-1], "refresh_token": "none",
+    return Reply(200, {"access_token": "iam-" + form["apikey"][0].encode().hex(), "refresh_token": "none",
                        "token_type": "Bearer", "expires_in": 3600, "scope": "ibm openid",
                        "expiration": 1893456000})
 
