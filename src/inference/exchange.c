@@ -227,15 +227,16 @@ static void ask_start(struct inference *inf, struct endpoint *ep, const struct a
     *a->link = a;
     pthread_mutex_unlock(&inf->exchanges->lock);
     a->out = (struct http_out){.arena = a->arena, .method = HTTP_POST};
+    struct client_limits limits = {.max_response_bytes = MAX_TOKEN_ANSWER,
+                                   .total_timeout_ms = EXCHANGE_TIMEOUT_MS};
     struct err *e = auth->ask(ep, clock_wall_ms() / 1000, &a->out);
+    if (!e)
+        e = upstream_address(inf, ep, &a->out, &limits);
     if (e) {
         settle(inf->exchanges, str_n(a->key, sizeof a->key), NULL, e);
         ask_free(inf->exchanges, a);
         return;
     }
-    struct client_limits limits = {.max_response_bytes = MAX_TOKEN_ANSWER,
-                                   .total_timeout_ms = EXCHANGE_TIMEOUT_MS};
-    upstream_address(inf, ep, &a->out, &limits);
     metric_add(METRIC_UPSTREAM_IN_FLIGHT, 1);
     client_send(inf->clients[loop_index(loop)], &a->out, &limits, &ask_events, a);
 }

@@ -187,13 +187,16 @@ struct err *extras_attach(struct inference *inf, struct endpoint *ep, const stru
     ep->group = x;
     ep->on_free = extras_free;
     x->group = group_of(inf, ep);
-    x->circuit = x->group ? limit_group_circuit(x->group) : &x->own_circuit;
     struct tally *tally = before ? extras_of(before)->tally : NULL;
     x->tally = tally ? tally_ref(tally) : tally_new();
     read_fallback(&list, ep, x);
     read_cache(&list, ep, x);
     read_hedge(&list, ep, x);
     read_timeouts(&list, ep, x);
+    x->egress = egress_read(&list, ep);
+    /* What is wrong with a way of our own says nothing about the others'. */
+    bool shared = x->group && !x->egress;
+    x->circuit = shared ? limit_group_circuit(x->group) : &x->own_circuit;
     return err_list_end(&list, ERR_VALIDATION);
 }
 

@@ -7,6 +7,7 @@
 #define INFERD_EXTRAS_H
 
 #include "cache.h"
+#include "egress.h"
 #include "endpoint.h"
 #include "limiter.h"
 #include "tally.h"
@@ -20,6 +21,7 @@ struct extras {
     struct tally *tally;  /* NULL: of extras_none */
     struct str *fallback; /* ids, in the endpoint's arena */
     size_t n_fallback;
+    const struct egress *egress;                /* NULL: plainly */
     struct cache *cache;                        /* NULL: none */
     int64_t hedge_ms;                           /* 0: off */
     int64_t first_token_ms, stall_ms, total_ms; /* 0: not said */

@@ -40,9 +40,10 @@ size_t split_pack(const struct endpoint *, const struct input *, size_t first);
 
 /* Shortens embedding inputs to the endpoint's max_input_tokens, if its service wants that. */
 void upstream_cut(const struct endpoint *, struct arena *, struct input *);
-/* The service's base_url and what may be reached, for every request made in its name. */
-void upstream_address(const struct inference *, const struct endpoint *, struct http_out *,
-                      struct client_limits *);
+/* The service's base_url, what may be reached, and by which way, for every request made in its
+ * name, between building and signing it. ERR_ARGUMENT: too many headers. */
+struct err *upstream_address(const struct inference *, const struct endpoint *, struct http_out *,
+                             struct client_limits *);
 
 /* What a local endpoint's deployment should be; texts are borrowed from the endpoint. */
 struct deployment_spec inference_deployment_spec(const struct endpoint *);

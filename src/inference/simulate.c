@@ -36,7 +36,7 @@ static struct err *sketch_one(struct sketch *s, struct input in)
     struct client_limits limits = {0};
     upstream_cut(s->ep, arena, &in);
     TRY(provider_task(s->ep->provider, s->ep->task)->build(s->ep, &in, &out));
-    upstream_address(s->inf, s->ep, &out, &limits);
+    TRY(upstream_address(s->inf, s->ep, &out, &limits));
     TRY(sign(s->ep, &out));
     mask_request(&s->mask, &out, s->w);
     return NULL;
@@ -71,6 +71,9 @@ static struct err *simulate_outside(struct inference *inf, const struct simulati
     head(&w, sim->endpoint);
     struct sketch s = {
         .inf = inf, .ep = sim->endpoint, .mask = mask_new(sim->arena, sim->endpoint), .w = &w};
+    const struct egress *egress = extras_of(sim->endpoint)->egress;
+    if (egress && egress->client.proxy)
+        json_key_cstr(&w, "proxy", egress->client.proxy);
     json_key(&w, "requests");
     json_arr(&w);
     TRY(sketch_all(&s, sim->input));

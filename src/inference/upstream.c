@@ -30,6 +30,8 @@
 #define TREE_BYTES  (64u << 10)
 /* How long a finished stream may take to end its body, so that its connection can be kept. */
 #define STREAM_END_MS 1000
+/* The most that a scheme of authentication adds (auth/). */
+#define SIGN_HEADERS 4
 /* A caller with less patience than this says more about itself than about the service. */
 #define CIRCUIT_PATIENCE_MS 5000
 /* ES's truncator: characters per token. */
@@ -342,9 +344,11 @@ static void transport_failed(struct upstream *up, enum client_failure failure, s
         return;
     }
     if (failure == CLIENT_REFUSED_ADDRESS) {
+        const struct egress *egress = extras_of(up->call->endpoint)->egress;
+        const char *proxy = egress ? egress->client.proxy : NULL;
         struct err *outer =
             err_wrap(e, ERR_STATUS, "The address of [%.*s] is private, which is not allowed.",
-                     STR_ARG(url_without_query(up->out.url)));
+                     STR_ARG(proxy ? str_c(proxy) : url_without_query(up->out.url)));
         outer->status = 400;
         outer->elsewhere = true;
         upstream_fail(up, outer);
@@ -519,13 +523,40 @@ static struct str base_url(const struct inference *inf, struct str service)
     return (struct str){0};
 }
 
-void upstream_address(const struct inference *inf, const struct endpoint *ep, struct http_out *out,
-                      struct client_limits *limits)
+/* Theirs win over ours. Whoever signs the request needs room for his own. */
+static struct err *add_headers(const struct http_headers *more, struct http_out *out)
 {
+    struct http_headers *hs = &out->headers;
+    for (size_t i = 0; more && i < more->n; i++) {
+        size_t at = 0;
+        while (at < hs->n && !str_eq_nocase(hs->h[at].name, more->h[i].name))
+            at++;
+        if (at == HTTP_MAX_HEADERS)
+            break;
+        hs->h[at] = more->h[i];
+        hs->n += at == hs->n;
+    }
+    if (hs->n + SIGN_HEADERS > HTTP_MAX_HEADERS)
+        return err_new(ERR_ARGUMENT, "The request would have more than [%d] headers",
+                       HTTP_MAX_HEADERS - SIGN_HEADERS);
+    return NULL;
+}
+
+struct err *upstream_address(const struct inference *inf, const struct endpoint *ep,
+                             struct http_out *out, struct client_limits *limits)
+{
+    const struct egress *egress = extras_of(ep)->egress;
     struct str base = base_url(inf, str_c(ep->provider->name));
     if (base.n)
         out->url = url_rebase(out->arena, out->url, base);
     limits->allow_private = base.n || inf->options.allow_private;
+    if (egress) {
+        limits->egress = &egress->client;
+        /* The operator vouches for the base_url, not for an endpoint's proxy. */
+        if (egress->client.proxy)
+            limits->allow_private = inf->options.allow_private;
+    }
+    return add_headers(egress ? &egress->headers : NULL, out);
 }
 
 /* The request is built; `token` NULL: its scheme needs none. */
@@ -535,9 +566,9 @@ static void upstream_sign_and_send(struct upstream *up, const struct auth *auth,
     struct call *call = up->call;
     const struct inference_options *o = &up->inf->options;
     struct client_limits limits = {.max_response_bytes = o->max_response_bytes};
-    upstream_address(up->inf, call->endpoint, &up->out, &limits);
-    struct err *e =
-        auth ? auth->sign(call->endpoint, token, clock_wall_ms() / 1000, &up->out) : NULL;
+    struct err *e = upstream_address(up->inf, call->endpoint, &up->out, &limits);
+    if (!e && auth)
+        e = auth->sign(call->endpoint, token, clock_wall_ms() / 1000, &up->out);
     if (e) {
         upstream_fail(up, e);
         return;

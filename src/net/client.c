@@ -115,9 +115,9 @@ void call_give_slot_back(struct client_call *call)
 
 /* --- calls --- */
 
-static struct client_call *call_new(struct client *c)
+static struct client_call *call_new(struct client *c, const struct client_egress *egress)
 {
-    if (c->n_pool)
+    if (c->n_pool && !egress)
         return c->pool[--c->n_pool];
     struct client_call *call = mem_new(sizeof *call);
     call->client = c;
@@ -127,6 +127,9 @@ static struct client_call *call_new(struct client *c)
     buf_init(&call->body, SIZE_MAX); /* on_body counts */
     list_init(&call->opened);
     call->easy = request_handle_new(c, call);
+    call->special = egress != NULL;
+    if (egress)
+        request_egress(call, egress);
     return call;
 }
 
@@ -153,7 +156,7 @@ void call_recycle(struct client_call *call)
     c->n_calls--;
     if (call->body.cap > KEEP_BODY_BYTES)
         buf_deinit(&call->body);
-    if (c->n_pool < (size_t)c->options.max_total_connections)
+    if (!call->special && c->n_pool < (size_t)c->options.max_total_connections)
         c->pool[c->n_pool++] = call;
     else
         call_free(call);
@@ -279,7 +282,7 @@ struct client_call *client_send(struct client *c, const struct http_out *out,
                                 const struct client_limits *limits,
                                 const struct client_events *events, void *ctx)
 {
-    struct client_call *call = call_new(c);
+    struct client_call *call = call_new(c, limits->egress);
     call_begin(call, out, limits, events, ctx);
     call->route = route_get(c, out->url);
     enum client_failure failure = CLIENT_UNKNOWN_HOST;

@@ -49,11 +49,22 @@ struct client_options {
     const char *ca_file;        /* NULL: the system's */
 };
 
+/* How a call leaves, where it differs from all others. Such calls share connections only among
+ * those with the same proxy, ca and certificate: the caller has made sure that whoever names a
+ * certificate has its key. The proxy's address is what allow_private is about then; what lies
+ * behind it is the proxy's to judge. */
+struct client_egress {
+    const char *proxy;           /* "http://host:port"; NULL: none */
+    struct str ca;               /* PEM: trusted instead of the system's; {NULL, 0}: the system's */
+    struct str certificate, key; /* PEM: our own; {NULL, 0}: none */
+};
+
 struct client_limits {
     size_t max_response_bytes; /* more: ERR_TOO_LARGE, no retry */
     int64_t total_timeout_ms;  /* 0: none */
     int64_t stall_timeout_ms;  /* longest silence while a body is coming; 0: none */
     bool allow_private;        /* may the resolved address be loopback, link-local, private? */
+    const struct client_egress *egress; /* borrowed as `out` is; NULL: plainly */
 };
 
 /* Why a call failed below HTTP. The err's kind is ERR_IO unless said otherwise. */

@@ -166,6 +166,8 @@ enum client_failure answer_failure(const struct client_call *call, CURLcode code
         return CLIENT_UNKNOWN_HOST;
     case CURLE_UNSUPPORTED_PROTOCOL: /* of the URL; or what came was no HTTP */
         return call->tries ? CLIENT_BROKEN : CLIENT_UNKNOWN_HOST;
+    case CURLE_COULDNT_RESOLVE_PROXY:
+        return CLIENT_CONNECT;
     case CURLE_COULDNT_CONNECT:
         return call->refused ? CLIENT_REFUSED_ADDRESS : CLIENT_CONNECT;
     case CURLE_OPERATION_TIMEDOUT: /* only connecting has a limit of curl's */
@@ -187,6 +189,8 @@ enum client_failure answer_failure(const struct client_call *call, CURLcode code
 static struct err *connect_err(const struct client_call *call, CURLcode code)
 {
     struct str key = call->route->key;
+    if (code == CURLE_COULDNT_RESOLVE_PROXY)
+        return err_new(ERR_IO, "Could not resolve the host of the proxy to [%.*s]", STR_ARG(key));
     if (code == CURLE_OPERATION_TIMEDOUT)
         return err_new(ERR_IO, "Connecting to [%.*s] timed out after [%lldms]", STR_ARG(key),
                        (long long)call->client->options.connect_timeout_ms);
@@ -213,9 +217,9 @@ static struct err *broken_err(const struct client_call *call, CURLcode code)
                        STR_ARG(key));
     case CURLE_ABORTED_BY_CALLBACK: /* on_prereq */
         return err_new(ERR_IO, "[%.*s] closed the connection twice", STR_ARG(key));
-    default:
+    default: /* of a proxy that refuses only curl's own words tell */
         return err_new(ERR_IO, "The exchange with [%.*s] broke off: %s", STR_ARG(key),
-                       curl_easy_strerror(code));
+                       call->special && call->detail[0] ? call->detail : curl_easy_strerror(code));
     }
 }
 

@@ -146,6 +146,10 @@ static bool serve(struct peer *p)
 {
     static char long_value[4001];
     memset(long_value, 'v', sizeof long_value - 1);
+    if (strncmp(p->in, "CONNECT ", 8) == 0) /* as a proxy that refuses */
+        return say_answer(p, "403 Forbidden", "no"), true;
+    if (strncmp(p->path, "http://", 7) == 0) /* as a proxy that tells what it was asked */
+        return say_answer(p, "200 OK", p->in), true;
     if (IS("/ok"))
         return say_answer(p, "200 OK", "ok"), true;
     if (IS("/echo"))

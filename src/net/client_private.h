@@ -63,6 +63,7 @@ struct client_call {
     struct half *half;
     struct route *route; /* NULL: the URL is none */
     CURL *easy;
+    bool special; /* its handle has an egress, and is not used again */
     const struct http_out *out;
     const struct client_events *events;
     void *ctx;
@@ -144,6 +145,8 @@ void driver_prepare(struct client *, CURL *);
 CURL *request_handle_new(struct client *, struct client_call *);
 /* The call's http_out into its handle. NULL: fine; else why it cannot be sent (static). */
 const char *request_set(struct client_call *, enum client_failure *failure_out);
+/* What is set once, on a handle of its own. */
+void request_egress(struct client_call *, const struct client_egress *);
 /* "scheme://host:port" of a URL in lower case, without credentials; false: no such URL. */
 bool request_route_key(struct str url, char *out, size_t cap, size_t *n_out);
 

@@ -61,6 +61,33 @@ CURL *request_handle_new(struct client *c, struct client_call *call)
     return h;
 }
 
+/* --- another way out --- */
+
+static void set_blob(CURL *h, CURLoption option, struct str pem)
+{
+    struct curl_blob blob = {(void *)(uintptr_t)pem.p, pem.n, CURL_BLOB_COPY};
+    if (pem.n)
+        curl_easy_setopt(h, option, &blob);
+}
+
+void request_egress(struct client_call *call, const struct client_egress *egress)
+{
+    CURL *h = call->easy;
+    if (egress->proxy) {
+        curl_easy_setopt(h, CURLOPT_PROXY, egress->proxy);
+        curl_easy_setopt(h, CURLOPT_NOPROXY, ""); /* not from the environment */
+        curl_easy_setopt(h, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+        curl_easy_setopt(h, CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE); /* keys are not for it */
+    }
+    if (egress->ca.n) { /* and no others: the system's would be a way around it */
+        curl_easy_setopt(h, CURLOPT_CAINFO, NULL);
+        curl_easy_setopt(h, CURLOPT_CAPATH, NULL);
+        set_blob(h, CURLOPT_CAINFO_BLOB, egress->ca);
+    }
+    set_blob(h, CURLOPT_SSLCERT_BLOB, egress->certificate);
+    set_blob(h, CURLOPT_SSLKEY_BLOB, egress->key);
+}
+
 /* --- the URL --- */
 
 bool request_route_key(struct str url, char *out, size_t cap, size_t *n_out)

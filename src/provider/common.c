@@ -43,4 +43,22 @@ const struct setting common_rows[N_COMMON] = {
                                         "\"stall\": \"30s\", \"total\": \"5m\"}; first_token and "
                                         "stall are for streams.",
                          .ui_type = "map"},
+    [COMMON_EGRESS] = {.name = "egress",
+                       .place = IN_SERVICE,
+                       .type = SETTING_JSON,
+                       .tasks = TASK_ALL_BITS,
+                       .flags = SETTING_UPDATABLE,
+                       .label = "Egress",
+                       .description =
+                           "How requests leave: {\"proxy\": \"http://host:port\", \"headers\": "
+                           "{}, \"ca\": \"PEM\", \"client_certificate\": \"PEM\"}.",
+                       .ui_type = "map"},
+    [COMMON_EGRESS_CLIENT_KEY] = {.name = "egress_client_key",
+                                  .place = IN_SECRET,
+                                  .type = SETTING_STR,
+                                  .tasks = TASK_ALL_BITS,
+                                  .flags = SETTING_UPDATABLE,
+                                  .label = "Egress Client Key",
+                                  .description =
+                                      "The private key of egress.client_certificate, in PEM."},
 };
