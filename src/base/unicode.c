@@ -87,14 +87,11 @@ uint8_t unicode_combining_class(uint32_t c)
     return c >= 0x300 && c <= 0x10ffff ? u_getCombiningClass((UChar32)c) : 0;
 }
 
-size_t unicode_decompose(uint32_t c, uint32_t out[18])
+static size_t decompose(const UNormalizer2 *form, uint32_t c, uint32_t out[18])
 {
-    out[0] = c;
-    if (c < 0xc0 || c > 0x10ffff)
-        return 1;
     UErrorCode e = U_ZERO_ERROR;
     UChar units[36];
-    int32_t n = unorm2_getDecomposition(unorm2_getNFDInstance(&e), (UChar32)c, units, 36, &e);
+    int32_t n = unorm2_getDecomposition(form, (UChar32)c, units, 36, &e);
     if (n < 0)
         return 1;
     BUG_ON(U_FAILURE(e));
@@ -106,6 +103,64 @@ size_t unicode_decompose(uint32_t c, uint32_t out[18])
         out[n_out++] = (uint32_t)d;
     }
     return n_out;
+}
+
+size_t unicode_decompose(uint32_t c, uint32_t out[18])
+{
+    out[0] = c;
+    if (c < 0xc0 || c > 0x10ffff)
+        return 1;
+    UErrorCode e = U_ZERO_ERROR;
+    return decompose(unorm2_getNFDInstance(&e), c, out);
+}
+
+size_t unicode_decompose_compat(uint32_t c, uint32_t out[18])
+{
+    out[0] = c;
+    if (c < 0xa0 || c > 0x10ffff)
+        return 1;
+    UErrorCode e = U_ZERO_ERROR;
+    return decompose(unorm2_getNFKDInstance(&e), c, out);
+}
+
+uint32_t unicode_compose(uint32_t a, uint32_t b)
+{
+    if (b < 0x300 || a > 0x10ffff || b > 0x10ffff)
+        return 0;
+    UErrorCode e = U_ZERO_ERROR;
+    UChar32 c = unorm2_composePair(unorm2_getNFCInstance(&e), (UChar32)a, (UChar32)b);
+    return c < 0 ? 0 : (uint32_t)c;
+}
+
+static enum unicode_grapheme grapheme_class(int32_t icu)
+{
+    static const uint8_t classes[] = {
+        [U_GCB_CONTROL] = UNICODE_G_CONTROL,
+        [U_GCB_CR] = UNICODE_G_CR,
+        [U_GCB_EXTEND] = UNICODE_G_EXTEND,
+        [U_GCB_L] = UNICODE_G_L,
+        [U_GCB_LF] = UNICODE_G_LF,
+        [U_GCB_LV] = UNICODE_G_LV,
+        [U_GCB_LVT] = UNICODE_G_LVT,
+        [U_GCB_T] = UNICODE_G_T,
+        [U_GCB_V] = UNICODE_G_V,
+        [U_GCB_SPACING_MARK] = UNICODE_G_SPACING_MARK,
+        [U_GCB_PREPEND] = UNICODE_G_PREPEND,
+        [U_GCB_REGIONAL_INDICATOR] = UNICODE_G_REGIONAL,
+        [U_GCB_ZWJ] = UNICODE_G_ZWJ,
+    };
+    return (size_t)icu < sizeof(classes) ? classes[icu] : UNICODE_G_OTHER;
+}
+
+enum unicode_grapheme unicode_grapheme(uint32_t c)
+{
+    if (c >= 0x20 && c < 0x7f)
+        return UNICODE_G_OTHER;
+    enum unicode_grapheme g =
+        grapheme_class(u_getIntPropertyValue((UChar32)c, UCHAR_GRAPHEME_CLUSTER_BREAK));
+    if (g == UNICODE_G_OTHER && u_hasBinaryProperty((UChar32)c, UCHAR_EXTENDED_PICTOGRAPHIC))
+        return UNICODE_G_PICTOGRAPH;
+    return g;
 }
 
 /* U+0130 is the only code point whose unconditional lower-case form is longer than one code point

@@ -44,8 +44,20 @@ uint8_t unicode_combining_class(uint32_t c);
 
 /* Full canonical decomposition; returns how many code points were written (at least one). */
 size_t unicode_decompose(uint32_t c, uint32_t out[18]);
+/* The same with compatibility mappings (NFKD of one code point). */
+size_t unicode_decompose_compat(uint32_t c, uint32_t out[18]);
+/* What canonical composition makes of two code points; 0: nothing. */
+uint32_t unicode_compose(uint32_t a, uint32_t b);
 /* Full lower-case mapping without context or locale, as Rust's char::to_lowercase. */
 size_t unicode_lower(uint32_t c, uint32_t out[3]);
+
+/* How a code point behaves at the borders of extended grapheme clusters (UAX #29). */
+enum unicode_grapheme {
+    UNICODE_G_OTHER, UNICODE_G_CR, UNICODE_G_LF, UNICODE_G_CONTROL, UNICODE_G_EXTEND, UNICODE_G_ZWJ,
+    UNICODE_G_REGIONAL, UNICODE_G_PREPEND, UNICODE_G_SPACING_MARK, UNICODE_G_L, UNICODE_G_V,
+    UNICODE_G_T, UNICODE_G_LV, UNICODE_G_LVT, UNICODE_G_PICTOGRAPH
+};
+enum unicode_grapheme unicode_grapheme(uint32_t c);
 
 /* --- whole texts, well-formed UTF-8 ---
  * Text already in the form asked for comes back as it is, not copied. */

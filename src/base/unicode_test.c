@@ -161,6 +161,20 @@ static void decomposes(void **state)
     assert_int_equal(unicode_decompose(0x2126, out), 1); /* Ohm becomes Omega */
     assert_int_equal(out[0], 0x3a9);
     assert_int_equal(unicode_decompose(0xfb01, out), 1); /* a compatibility form: kept */
+    assert_int_equal(unicode_decompose_compat(0xfb01, out), 2);
+    assert_int_equal(out[0], 'f');
+    assert_int_equal(out[1], 'i');
+    assert_int_equal(unicode_decompose_compat(0xfdfa, out), 18);
+    assert_int_equal(unicode_decompose_compat('f', out), 1);
+    assert_int_equal(unicode_compose('e', 0x301), 0xe9);
+    assert_int_equal(unicode_compose(0x1100, 0x1161), 0xac00);
+    assert_int_equal(unicode_compose('q', 0x301), 0);
+    assert_int_equal(unicode_grapheme('a'), UNICODE_G_OTHER);
+    assert_int_equal(unicode_grapheme('\r'), UNICODE_G_CR);
+    assert_int_equal(unicode_grapheme(0x301), UNICODE_G_EXTEND);
+    assert_int_equal(unicode_grapheme(0x200d), UNICODE_G_ZWJ);
+    assert_int_equal(unicode_grapheme(0xac00), UNICODE_G_LV);
+    assert_int_equal(unicode_grapheme(0x1f600), UNICODE_G_PICTOGRAPH);
 }
 
 /* One code point at a time and a text of that code point must be the same. */

@@ -124,22 +124,90 @@ static struct err *read_bert(const struct json *processor, uint32_t n_ids, struc
     return NULL;
 }
 
+static struct err *read_flag(const struct json *j, const char *name, bool *out)
+{
+    const struct json *flag = json_get(j, name);
+    *out = true;
+    return !flag || json_bool(flag, out) ? NULL : bad(name, "must be true or false");
+}
+
+static struct err *read_trim(const struct json *j, struct template *single, struct template *pair)
+{
+    TRY(read_flag(j, "trim_offsets", &single->trim));
+    TRY(read_flag(j, "add_prefix_space", &single->keep_first));
+    pair->trim = single->trim;
+    pair->keep_first = single->keep_first;
+    return NULL;
+}
+
+/* <s> a </s> and <s> a </s> </s> b </s>, all of type 0. */
+static struct err *read_roberta(const struct json *processor, uint32_t n_ids,
+                                struct template *single, struct template *pair)
+{
+    struct template_item cls = {0}, sep = {0};
+    TRY(read_named(processor, "cls", n_ids, &cls.id));
+    TRY(read_named(processor, "sep", n_ids, &sep.id));
+    struct template_item a = {.what = TEMPLATE_A}, b = {.what = TEMPLATE_B};
+    add(single, cls);
+    add(single, a);
+    add(single, sep);
+    *pair = *single;
+    add(pair, sep);
+    add(pair, b);
+    add(pair, sep);
+    return read_trim(processor, single, pair);
+}
+
+static struct err *read_template(const struct json *processor, uint32_t n_ids,
+                                 struct template *single, struct template *pair)
+{
+    TRY(read_list(processor, "single", n_ids, 1, single));
+    return read_list(processor, "pair", n_ids, 2, pair);
+}
+
+static void texts_alone(struct template *single, struct template *pair)
+{
+    if (single->n)
+        return;
+    add(single, (struct template_item){.what = TEMPLATE_A});
+    add(pair, (struct template_item){.what = TEMPLATE_A});
+    add(pair, (struct template_item){.what = TEMPLATE_B, .type_id = 1});
+}
+
+static struct err *read_processor(const struct json *j, uint32_t n_ids, struct template *single,
+                                  struct template *pair, bool in_sequence)
+{
+    struct str type = {NULL, 0};
+    json_str(json_get(j, "type"), &type);
+    if (str_eq_c(type, "ByteLevel"))
+        return single->trim ? NULL : read_trim(j, single, pair);
+    if (str_eq_c(type, "Sequence") && !in_sequence) {
+        const struct json *list = json_get(j, "processors");
+        if (!json_is(list, JSON_ARRAY))
+            return bad("processors", "must be an array");
+        struct json_iter it = json_iter(list);
+        for (const struct json *item; (item = json_next(&it));)
+            TRY(read_processor(item, n_ids, single, pair, true));
+        return NULL;
+    }
+    if (single->n)
+        return bad("processors", "must have one template");
+    if (str_eq_c(type, "BertProcessing"))
+        return read_bert(j, n_ids, single, pair);
+    if (str_eq_c(type, "RobertaProcessing"))
+        return read_roberta(j, n_ids, single, pair);
+    if (str_eq_c(type, "TemplateProcessing"))
+        return read_template(j, n_ids, single, pair);
+    return bad("type", "must be [TemplateProcessing], [BertProcessing], [RobertaProcessing], "
+                       "[ByteLevel] or [Sequence]");
+}
+
 struct err *template_read(const struct json *j, uint32_t n_ids, struct template *single,
                           struct template *pair)
 {
     *single = *pair = (struct template){0};
-    if (json_is_null(j)) {
-        add(single, (struct template_item){.what = TEMPLATE_A});
-        add(pair, (struct template_item){.what = TEMPLATE_A});
-        add(pair, (struct template_item){.what = TEMPLATE_B, .type_id = 1});
-        return NULL;
-    }
-    struct str type = {NULL, 0};
-    json_str(json_get(j, "type"), &type);
-    if (str_eq_c(type, "BertProcessing"))
-        return read_bert(j, n_ids, single, pair);
-    if (!str_eq_c(type, "TemplateProcessing"))
-        return bad("type", "must be [TemplateProcessing] or [BertProcessing]");
-    TRY(read_list(j, "single", n_ids, 1, single));
-    return read_list(j, "pair", n_ids, 2, pair);
+    if (!json_is_null(j))
+        TRY(read_processor(j, n_ids, single, pair, false));
+    texts_alone(single, pair);
+    return NULL;
 }

@@ -4,11 +4,13 @@
 
 #include <stdlib.h>
 
+#include "bert_chars.h"
 #include "bug.h"
 #include "tokenizer_private.h"
 #include "unicode.h"
 
 #define MAX_TEXT_BYTES (1u << 30)
+#define BYTE_SPACE     0x120 /* a space in the byte alphabet */
 
 int32_t vocab_find(const struct vocab *v, struct str s)
 {
@@ -34,14 +36,34 @@ void pieces_grow(struct pieces *p)
     p->cap = cap;
 }
 
+void norm_text_reserve(struct norm_text *t, size_t n)
+{
+    if (n <= t->cap)
+        return;
+    t->cap = n > t->cap * 2 ? n : t->cap * 2;
+    if (t->cap < 256)
+        t->cap = 256;
+    t->p = mem_grow(t->p, t->cap);
+    t->begin = mem_grow(t->begin, t->cap * sizeof(*t->begin));
+    t->end = mem_grow(t->end, t->cap * sizeof(*t->end));
+}
+
+void norm_text_copy(struct norm_text *t, const struct norm_text *from, size_t begin, size_t end)
+{
+    size_t n = end - begin;
+    if (n == 0)
+        return;
+    norm_text_reserve(t, t->n + n);
+    memcpy(t->p + t->n, from->p + begin, n);
+    memcpy(t->begin + t->n, from->begin + begin, n * sizeof(*t->begin));
+    memcpy(t->end + t->n, from->end + begin, n * sizeof(*t->end));
+    t->n += n;
+}
+
 void norm_text_put(struct norm_text *t, uint32_t c, uint32_t begin, uint32_t end)
 {
-    if (t->cap - t->n < 4) {
-        t->cap = t->cap ? t->cap * 2 : 256;
-        t->p = mem_grow(t->p, t->cap);
-        t->begin = mem_grow(t->begin, t->cap * sizeof(*t->begin));
-        t->end = mem_grow(t->end, t->cap * sizeof(*t->end));
-    }
+    if (t->cap - t->n < 4)
+        norm_text_reserve(t, t->n + 4);
     size_t n = utf8_put(t->p + t->n, c);
     for (size_t i = 0; i < n; i++) {
         t->begin[t->n] = begin;
@@ -77,14 +99,35 @@ static void encode_normalized(const struct tokenizer *t, struct str text, uint32
     norm_text_free(&norm);
 }
 
+static bool is_letter(char c)
+{
+    return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+}
+
+/* Where a long text can be cut: a little at a time stays in the cache, and memory stays small. */
+static size_t part_end(const struct tokenizer *t, struct str text, size_t from, size_t to)
+{
+    if (!t->may_cut)
+        return to;
+    for (size_t i = from + t->part_bytes; i + 1 < to; i++) {
+        if (text.p[i] == ' ' && is_letter(text.p[i - 1]) && is_letter(text.p[i + 1]))
+            return i;
+    }
+    return to;
+}
+
 static void encode_piece(const struct tokenizer *t, struct str text, size_t from, size_t to,
                          struct pieces *out)
 {
-    struct str piece = {text.p + from, to - from};
-    if (t->normalized.empty)
-        t->kind->encode(t->model, piece, (uint32_t)from, out);
-    else
-        encode_normalized(t, piece, (uint32_t)from, out);
+    while (from < to) {
+        size_t end = part_end(t, text, from, to);
+        struct str piece = {text.p + from, end - from};
+        if (t->normalized.empty)
+            t->kind->encode(t->model, piece, (uint32_t)from, out);
+        else
+            encode_normalized(t, piece, (uint32_t)from, out);
+        from = end;
+    }
 }
 
 static void encode_text(const struct tokenizer *t, struct str text, struct pieces *out)
@@ -99,6 +142,74 @@ static void encode_text(const struct tokenizer *t, struct str text, struct piece
     }
     if (taken < text.n)
         encode_piece(t, text, taken, text.n, out);
+}
+
+static bool is_space(uint32_t c)
+{
+    return c == BYTE_SPACE || (bert_char(c)->flags & BERT_WHITE);
+}
+
+/* Characters of white space a token begins and ends with. */
+static void count_spaces(struct str s, size_t *leading_out, size_t *trailing_out)
+{
+    size_t leading = 0, trailing = 0;
+    bool inside = false;
+    for (size_t i = 0; i < s.n;) {
+        uint32_t c;
+        i += bert_utf8((const uint8_t *)s.p + i, s.n - i, &c);
+        bool space = is_space(c);
+        inside |= !space;
+        leading += space && !inside;
+        trailing = space ? trailing + 1 : 0;
+    }
+    *leading_out = leading;
+    *trailing_out = trailing;
+}
+
+/* n characters on from byte i, but not beyond `end`. */
+static size_t forward(struct str s, size_t i, size_t end, size_t n)
+{
+    uint32_t c;
+    for (; n > 0 && i < end; n--)
+        i += bert_utf8((const uint8_t *)s.p + i, end - i, &c);
+    return i;
+}
+
+static size_t count_chars(struct str s, size_t i, size_t end)
+{
+    size_t n = 0;
+    for (; i < end; n++)
+        i = forward(s, i, end, 1);
+    return n;
+}
+
+static void trim_one(const struct template *template, struct str text, struct str token, bool first,
+                     uint32_t *begin, uint32_t *end)
+{
+    size_t leading, trailing;
+    count_spaces(token, &leading, &trailing);
+    if (leading == 1 && template->keep_first && (first || *begin == 0))
+        leading = 0;
+    *begin = (uint32_t)forward(text, *begin, *end, leading);
+    if (!trailing || *end < *begin)
+        return;
+    if (*end / 4 < trailing && count_chars(text, 0, *end) < trailing)
+        return;
+    size_t n = count_chars(text, *begin, *end);
+    *end = (uint32_t)forward(text, *begin, *end, n > trailing ? n - trailing : 0);
+}
+
+/* tokenizers, process_offsets in processors/byte_level.rs: the white space in a token is not part
+ * of its place. An added token's text is the text it was found as. */
+static void trim(const struct tokenizer *t, const struct template *template, struct str text,
+                 struct pieces *p)
+{
+    for (uint32_t i = 0; template->trim && i < p->n; i++) {
+        struct str token = tokenizer_token(t, p->ids[i]);
+        if (t->is_added && t->is_added[p->ids[i]])
+            token = str_n(text.p + p->begin[i], p->end[i] - p->begin[i]);
+        trim_one(template, text, token, i == 0, &p->begin[i], &p->end[i]);
+    }
 }
 
 /* "longest_first": tokenizers, utils/truncation.rs. `room` is without special tokens. */
@@ -182,6 +293,8 @@ struct err *tokenizer_encode(const struct tokenizer *t, struct arena *arena, str
         share_room(room, &n[0], &n[1]);
     else if (n[0] > room)
         n[0] = room;
+    trim(t, template, a, &texts[0]);
+    trim(t, template, b, &texts[1]);
     assemble(template, arena, texts, n, out);
     return NULL;
 }
@@ -219,6 +332,7 @@ void tokenizer_free(struct tokenizer *t)
     trie_free(t->vocab.trie);
     free(t->vocab.tokens);
     free(t->added);
+    free(t->is_added);
     arena_free(t->arena);
     free(t);
 }

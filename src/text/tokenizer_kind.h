@@ -58,16 +58,20 @@ struct tokenizer_kind {
      * Errors name the member only; the caller adds the file. */
     struct err *(*open)(const struct json *root, const struct vocab *, void **out);
     void (*free)(void *);
+    /* A text may be cut between a letter or digit of ASCII and a space before a letter of ASCII,
+     * with the same tokens coming out. NULL: no, or the kind keeps little of a text anyway. */
+    bool (*may_cut)(const void *);
     /* Tokens of a piece of text, whose first byte is byte `at` of the original. */
     void (*encode)(const void *, struct str text, uint32_t at, struct pieces *out);
-    /* The same in two steps, for tokens that are looked for in normalised text. normalize appends.
-     */
+    /* The same in two steps, for tokens that are looked for in normalised text. `out` is empty. */
     void (*normalize)(const void *, struct str text, uint32_t at, struct norm_text *out);
     void (*encode_normalized)(const void *, const struct norm_text *, size_t from, size_t to,
                               struct pieces *out);
 };
 
+void norm_text_reserve(struct norm_text *, size_t n); /* room for n bytes in all */
 void norm_text_put(struct norm_text *, uint32_t c, uint32_t begin, uint32_t end);
+void norm_text_copy(struct norm_text *, const struct norm_text *from, size_t begin, size_t end);
 void norm_text_free(struct norm_text *);
 
 #define X(kind) extern const struct tokenizer_kind kind;

@@ -6,7 +6,8 @@
 #include "bug.h"
 #include "tokenizer_private.h"
 
-#define MAX_HOLES 65536 /* ids that no token has; some models leave a few */
+#define MAX_HOLES  65536 /* ids that no token has; some models leave a few */
+#define PART_BYTES 8192  /* what is encoded at a time */
 
 static const struct tokenizer_kind *const kinds[] = {
 #define X(kind) &kind,
@@ -14,10 +15,23 @@ static const struct tokenizer_kind *const kinds[] = {
 #undef X
 };
 
+/* Before tokenizers 0.9 a model did not say its type, and some files on the hub are that old. */
+static struct str guess_type(const struct json *model)
+{
+    if (json_get(model, "merges"))
+        return STR("BPE");
+    if (json_get(model, "max_input_chars_per_word"))
+        return STR("WordPiece");
+    return json_get(model, "unk_id") ? STR("Unigram") : str_n(NULL, 0);
+}
+
 static struct err *find_kind(const struct json *root, const struct tokenizer_kind **out)
 {
-    struct str type;
-    if (!json_str(json_path(root, "model", "type", NULL), &type))
+    const struct json *model = json_get(root, "model");
+    struct str type = guess_type(model);
+    if (json_get(model, "type"))
+        type = str_n(NULL, 0);
+    if (!type.p && !json_str(json_get(model, "type"), &type))
         return err_new(ERR_ARGUMENT, "member [model.type] must be a string");
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         if (str_eq_c(type, kinds[i]->type)) {
@@ -44,12 +58,35 @@ static struct err *vocab_set(struct tokenizer *t, struct str token, uint32_t id)
     int32_t old;
     if (!trie_put(t->vocab.trie, token, (int32_t)id, &old))
         return err_new(ERR_ARGUMENT, "member [model.vocab] is too large");
+    if (old >= 0 && (uint32_t)old < id)
+        trie_set(t->vocab.trie, token, (int32_t)id);
     t->vocab.tokens[id] = arena_dup(t->arena, token);
+    return NULL;
+}
+
+/* [["<unk>",0.0],...]: ids are places; of two equal tokens the last counts. */
+static struct err *read_vocab_list(struct tokenizer *t, const struct json *j)
+{
+    if (j->flat || j->n == 0 || j->n > VOCAB_MAX_TOKENS)
+        return err_new(ERR_ARGUMENT, "member [model.vocab] must be an array of 1 to %u tokens",
+                       VOCAB_MAX_TOKENS);
+    vocab_reserve(&t->vocab, j->n);
+    uint32_t id = 0;
+    struct json_iter it = json_iter(j);
+    for (const struct json *m; (m = json_next(&it)); id++) {
+        struct str token;
+        if (!json_is(m, JSON_ARRAY) || m->flat || m->n != 2 || !json_str(json_at(m, 0), &token))
+            return err_new(ERR_ARGUMENT,
+                           "member [model.vocab] must have a token and its score at [%u]", id);
+        TRY(vocab_set(t, token, id));
+    }
     return NULL;
 }
 
 static struct err *read_vocab(struct tokenizer *t, const struct json *j, size_t n_added)
 {
+    if (json_is(j, JSON_ARRAY))
+        return read_vocab_list(t, j);
     if (!json_is(j, JSON_OBJECT) || j->n == 0 || j->n > VOCAB_MAX_TOKENS)
         return err_new(ERR_ARGUMENT,
                        "member [model.vocab] must be an object of 1 to %u tokens and their ids",
@@ -181,6 +218,27 @@ static bool fill_sets(struct tokenizer *t)
     return ok;
 }
 
+static void mark_added(struct tokenizer *t)
+{
+    if (t->n_added)
+        t->is_added = mem_array(t->vocab.n, sizeof(*t->is_added));
+    for (size_t i = 0; i < t->n_added; i++)
+        t->is_added[t->added[i].id] = true;
+}
+
+/* Cutting a text must not come between what a normalised added token is or takes along. */
+static bool may_cut(const struct tokenizer *t)
+{
+    if (!t->kind->may_cut || !t->kind->may_cut(t->model))
+        return false;
+    for (size_t i = 0; i < t->n_added; i++) {
+        const struct added_token *a = &t->added[i];
+        if (a->normalized && (a->rstrip || str_find_char(a->content, ' ') != SIZE_MAX))
+            return false;
+    }
+    return true;
+}
+
 static struct err *read_truncation(const struct json *j, uint32_t *out)
 {
     *out = 0;
@@ -215,6 +273,9 @@ static struct err *read_members(struct tokenizer *t, const struct json *root, st
     TRY(t->kind->open(root, &t->vocab, &t->model));
     if (!fill_sets(t))
         return err_new(ERR_ARGUMENT, "member [added_tokens] is too large");
+    mark_added(t);
+    t->may_cut = may_cut(t);
+    t->part_bytes = PART_BYTES;
     return NULL;
 }
 

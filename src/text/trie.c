@@ -87,6 +87,13 @@ bool trie_put(struct trie *t, struct str s, int32_t value, int32_t *old)
     return true;
 }
 
+void trie_set(struct trie *t, struct str s, int32_t value)
+{
+    uint32_t at = trie_node(t, s);
+    BUG_ON(!trie_ends(at));
+    t->values[at & ~TRIE_ENDS] = value;
+}
+
 uint32_t trie_node(const struct trie *t, struct str s)
 {
     uint32_t at = TRIE_ROOT;

@@ -37,6 +37,8 @@ void trie_free(struct trie *);
 /* False: too many nodes. A string that is there already keeps its first value, which is written
  * to *old (otherwise *old is -1). The empty string is not stored. value >= 0. */
 bool trie_put(struct trie *, struct str, int32_t value, int32_t *old);
+/* A new value for a string that is there. */
+void trie_set(struct trie *, struct str, int32_t value);
 int32_t trie_find(const struct trie *, struct str); /* -1: not there */
 /* The node a string leads to, 0 when none does; the empty string leads to the root. */
 uint32_t trie_node(const struct trie *, struct str);
