@@ -300,7 +300,7 @@ static struct err *open_api(struct server *s)
                             .publish_host = c->http_host,
                             .publish_port = c->http_port,
                             .max_content_length = (size_t)c->http_max_content_length};
-    struct api_parts parts = {.inference = s->inference, .security = s->security};
+    struct api_parts parts = {.inference = s->inference, .security = s->security, .pool = s->pool};
     s->api = api_new(&o, &parts);
     return NULL;
 }

@@ -5,6 +5,7 @@
 #include "bug.h"
 #include "clock.h"
 #include "request.h"
+#include "security_api.h"
 
 const char api_fixed_headers[] = "X-elastic-product: Elasticsearch\r\n";
 
@@ -21,6 +22,7 @@ struct api *api_new(const struct api_options *options, const struct api_parts *p
     api->started_wall_ms = clock_wall_ms();
     api->router = router_new();
     routes_add(api->router);
+    security_routes_add(api->router);
     return api;
 }
 

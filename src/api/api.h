@@ -28,6 +28,7 @@ struct api_options {
 struct api_parts {
     struct inference *inference;
     struct security *security;
+    struct pool *pool; /* for what may wait */
 };
 
 struct api *api_new(const struct api_options *, const struct api_parts *); /* copies the texts */

@@ -233,6 +233,6 @@ void get_authenticate(struct request *r)
     reply_buf_init(&b);
     struct json_out w;
     json_out_init(&w, &b);
-    security_render_user(r->api->parts.security, r->user, &w);
+    security_render_user(r->user, &w);
     reply_json(r, 200, &b);
 }

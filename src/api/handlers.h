@@ -11,6 +11,8 @@ void update_endpoint(struct request *);
 void delete_endpoint(struct request *);
 void get_services(struct request *);
 void get_diagnostics(struct request *);
+/* Of a list of references, those that the caller may see; the others are let go. */
+size_t keep_seen(const struct request *, struct endpoint **list, size_t n);
 /* The task type of the URL; TASK_ANY when it names none. */
 struct err *url_task(const struct request *, enum task *out);
 

@@ -155,6 +155,8 @@ struct err *infer_endpoint(struct infer *inf, struct str id)
     bool openai = r->route->flags & ROUTE_OPENAI;
     TRY(request_query_ms(r, "timeout", openai ? OPENAI_TIMEOUT_MS : DEFAULT_TIMEOUT_MS,
                          &timeout_ms));
+    if (openai)
+        TRY(security_authorize_endpoint(r->user, r->route->needs, r->route->action, id));
     inf->call.endpoint = inference_find(r->api->parts.inference, id);
     if (!inf->call.endpoint)
         return err_new(ERR_NOT_FOUND, "Inference endpoint not found [%.*s]", STR_ARG(id));

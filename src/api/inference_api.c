@@ -22,6 +22,18 @@ static bool is_all(struct str id)
 
 /* --- GET --- */
 
+size_t keep_seen(const struct request *r, struct endpoint **list, size_t n)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (security_sees(r->user, list[i]->id))
+            list[kept++] = list[i];
+        else
+            endpoint_unref(list[i]);
+    }
+    return kept;
+}
+
 static void endpoints_reply(struct request *r, struct endpoint *const *list, size_t n)
 {
     struct buf b;
@@ -48,6 +60,7 @@ void get_endpoints(struct request *r)
         struct endpoint **list;
         size_t n;
         inference_list(inf, task, r->arena, &list, &n);
+        n = keep_seen(r, list, n);
         endpoints_reply(r, list, n);
         for (size_t i = 0; i < n; i++)
             endpoint_unref(list[i]);

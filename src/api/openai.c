@@ -630,6 +630,7 @@ void get_openai_models(struct request *r)
     struct endpoint **list;
     size_t n;
     inference_list(r->api->parts.inference, TASK_ANY, r->arena, &list, &n);
+    n = keep_seen(r, list, n);
     struct buf b;
     reply_buf_init(&b);
     struct json_out w;
@@ -650,7 +651,9 @@ void get_openai_models(struct request *r)
 void get_openai_model(struct request *r)
 {
     struct str id = request_param(r, "model");
-    struct endpoint *ep = inference_find(r->api->parts.inference, id);
+    struct endpoint *ep = NULL;
+    if (security_sees(r->user, id))
+        ep = inference_find(r->api->parts.inference, id);
     if (!ep) {
         reply_err(r, err_new(ERR_NOT_FOUND, "The model '%.*s' does not exist", STR_ARG(id)));
         return;

@@ -65,6 +65,8 @@ static void err_members(struct json_out *w, const struct err *e)
 {
     json_key_cstr(w, "type", err_type(e));
     json_key_cstr(w, "reason", e->reason);
+    if (e->unsuccessful)
+        json_key_cstr(w, "additional_unsuccessful_credentials", e->unsuccessful);
     if (e->challenge)
         challenge_header(w);
 }

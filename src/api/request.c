@@ -359,6 +359,18 @@ static struct err *body_parse(struct request *r)
     return NULL;
 }
 
+/* The privilege of the route, for the endpoint that its path names if it names one. */
+static struct err *authorize(const struct request *r)
+{
+    if (r->route->flags & ROUTE_OPEN)
+        return NULL;
+    struct str id = request_param(r, "inference_id");
+    bool listing = r->route->method == HTTP_GET && (str_eq(id, STR("_all")) || str_eq(id, STR("*")));
+    if (id.p && !listing) /* a list shows what he may see */
+        return security_authorize_endpoint(r->user, r->route->needs, r->route->action, id);
+    return security_authorize(r->user, r->route->needs, r->route->action);
+}
+
 static void handle(struct request *r)
 {
     if (!r->route) {
@@ -380,8 +392,8 @@ static void handle(struct request *r)
     if (!content_type_ok(r, accept_version))
         return;
     e = body_parse(r);
-    if (!e && !(r->route->flags & ROUTE_OPEN))
-        e = security_authorize(r->user, r->route->needs, r->route->action);
+    if (!e)
+        e = authorize(r);
     if (e) {
         reply_err(r, e);
         return;
@@ -407,6 +419,7 @@ static void authenticated(void *ctx, const struct user *user, struct err *e)
     struct request *r = ctx;
     if (!request_back(r)) {
         err_free(e);
+        user_unref(user);
         return;
     }
     r->user = user;
@@ -419,15 +432,17 @@ static void authenticated(void *ctx, const struct user *user, struct err *e)
     go_on(r);
 }
 
-/* OpenAI's clients send what they are given as a bearer token. Given base64(user:password), which
- * is what Basic carries, it is read as that; anything else stays a bearer token. */
-static struct str bearer_as_basic(struct arena *arena, struct str authorization)
+/* OpenAI's clients send what they are given as a bearer token. It is read as what it is: the
+ * `encoded` of an API key, or else base64(user:password), which is what Basic carries. */
+static struct str bearer_as_known(struct security *security, struct arena *arena,
+                                  struct str authorization)
 {
     static const struct str bearer = STR_INIT("Bearer ");
     if (authorization.n <= bearer.n || !str_eq_nocase(str_sub(authorization, 0, bearer.n), bearer))
         return authorization;
-    return arena_printf(arena, "Basic %.*s",
-                        STR_ARG(str_sub(authorization, bearer.n, authorization.n)));
+    struct str token = str_sub(authorization, bearer.n, authorization.n);
+    const char *scheme = security_is_api_key(security, token) ? "ApiKey" : "Basic";
+    return arena_printf(arena, "%s %.*s", scheme, STR_ARG(token));
 }
 
 static void on_head(struct http_request *http, void *ctx)
@@ -439,6 +454,8 @@ static void on_head(struct http_request *http, void *ctx)
     http->user = r;
     http->on_cancel = cancelled;
     router_find(api->router, r->arena, http->method, http->path, &r->match);
+    if (!security_enabled(api->parts.security) && str_starts(http->path, STR("/_security")))
+        r->match = (struct route_match){0};
     r->route = r->match.row;
     struct err *e = query_parse(r);
     if (e) {
@@ -452,7 +469,7 @@ static void on_head(struct http_request *http, void *ctx)
     struct str authorization = {0};
     http_header_get(http->headers, STR("authorization"), &authorization);
     if (r->route && r->route->flags & ROUTE_OPENAI)
-        authorization = bearer_as_basic(r->arena, authorization);
+        authorization = bearer_as_known(api->parts.security, r->arena, authorization);
     request_hold(r);
     security_authenticate(api->parts.security, http->loop, authorization, http->target,
                           authenticated, r);
@@ -488,6 +505,7 @@ static struct str on_protocol_error(struct arena *arena, int status, const char 
 static void on_finished(struct http_request *http, int status, size_t bytes_out, void *ctx)
 {
     (void)ctx;
+    user_unref(request_of(http)->user);
     if (!log_on(LOG_DEBUG))
         return;
     struct str id = {0};

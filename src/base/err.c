@@ -80,6 +80,7 @@ struct err *err_copy(const struct err *e)
         c->chat_type = dup_or_null(e->chat_type);
         c->chat_code = dup_or_null(e->chat_code);
         c->chat_param = dup_or_null(e->chat_param);
+        c->unsuccessful = dup_or_null(e->unsuccessful);
         c->cause = NULL;
         *link = c;
         link = &c->cause;
@@ -95,6 +96,7 @@ void err_free(struct err *e)
         free(e->chat_type);
         free(e->chat_code);
         free(e->chat_param);
+        free(e->unsuccessful);
         free(e);
         e = cause;
     }

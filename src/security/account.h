@@ -1,10 +1,15 @@
-/* account: a user as stored under STORE_USER, and the built-in one's first password; private to
- * security/. The document is JSON: password (an argon2id string), roles, full_name, email,
- * metadata, enabled. Thread: immutable once open, any. */
+/* account: users and roles as stored, and the built-in user's first password; private to security/.
+ *
+ * A user's document (STORE_USER) is JSON: password (an argon2id string), roles, full_name, email,
+ * metadata, enabled. A role's (STORE_ROLE) is its descriptor. Thread: immutable once read, any. */
 #ifndef INFERD_SECURITY_ACCOUNT_H
 #define INFERD_SECURITY_ACCOUNT_H
 
+#include "counted.h"
+#include "role.h"
 #include "security.h"
+
+#define BUILT_IN_USER STR("elastic")
 
 struct account {
     struct user user;
@@ -16,16 +21,36 @@ struct account {
     bool enabled;
 };
 
-struct accounts;
+/* All users and roles of one moment. */
+struct realm {
+    struct counted counted; /* first: what cells hold */
+    struct arena *arena;
+    struct map *by_name, *roles_by_name;
+    struct account **accounts; /* sorted by name */
+    size_t n_accounts;
+    const struct role **roles; /* sorted by name, built-in ones among them */
+    size_t n_roles;
+};
 
-/* Reads them all; makes `elastic` first if it is missing. Its random password, if it needs one, is
- * put into *printed_out; see security_open. Waits: for the disk and for one argon2id. */
-struct err *accounts_open(struct store *, const char *first_password, char **printed_out,
-                          struct accounts **out);
-void accounts_close(struct accounts *); /* NULL is fine */
+/* Makes `elastic` if it is missing. Its random password, if it needs one, is put into *printed_out;
+ * see security_open. Waits: for the disk and for one argon2id. */
+struct err *account_ensure_built_in(struct store *, const char *first_password, char **printed_out);
+/* Everybody with what his roles give now. Waits: for the disk. */
+struct err *realm_read(struct store *, struct realm **out);
 
-/* NULL: no such user. */
-const struct account *accounts_find(const struct accounts *, struct str name);
+/* NULL: no such. */
+const struct account *realm_account(const struct realm *, struct str name);
+const struct role *realm_role(const struct realm *, struct str name);
+
+/* What is stored of an account; `roles` is a JSON array of texts. */
+struct account_doc {
+    struct str hash, roles, full_name, email, metadata; /* p NULL: null */
+    bool enabled;
+};
+void account_doc_of(const struct account *, struct arena *, struct account_doc *out);
+void account_doc_render(const struct account_doc *, struct buf *out);
+/* As the API shows it. */
+void account_render(const struct account *, struct json_out *);
 
 /* Who everybody is while security is off. */
 extern const struct account account_anonymous;

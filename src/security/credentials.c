@@ -73,6 +73,12 @@ void credentials_parse(struct str header, struct credentials *out)
         out->kind = CREDENTIALS_BEARER;
 }
 
+void credentials_parse_api_key(struct str base64, struct credentials *out)
+{
+    *out = (struct credentials){.kind = CREDENTIALS_NONE};
+    out->kind = read_api_key(str_trim(base64), out);
+}
+
 void credentials_wipe(struct credentials *c)
 {
     if (c->decoded)

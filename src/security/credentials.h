@@ -11,7 +11,7 @@ enum credentials_kind {
     CREDENTIALS_NONE,    /* no header, an unknown scheme, or a scheme alone */
     CREDENTIALS_BASIC,   /* name: user; secret: password */
     CREDENTIALS_API_KEY, /* name: key id; secret: key */
-    CREDENTIALS_BEARER,  /* neither is filled: nobody here issues tokens */
+    CREDENTIALS_BEARER,  /* neither is filled: what it carries depends on the door */
     CREDENTIALS_BAD_BASIC_ENCODING,
     CREDENTIALS_BAD_BASIC_VALUE,
     CREDENTIALS_BAD_API_KEY_ENCODING,
@@ -28,6 +28,8 @@ struct credentials {
 /* Base64 is the standard alphabet with its padding, and stray bits are refused. Neither part may
  * hold a NUL. The first colon splits. */
 void credentials_parse(struct str header, struct credentials *out);
+/* The value alone, without its scheme. */
+void credentials_parse_api_key(struct str base64, struct credentials *out);
 void credentials_wipe(struct credentials *);
 
 #endif

@@ -1,10 +1,14 @@
 #include "security.h"
 
+#include <sodium.h>
 #include <stdlib.h>
 
 #include "account.h"
 #include "bug.h"
+#include "clock.h"
 #include "credentials.h"
+#include "key.h"
+#include "private.h"
 #include "verifier.h"
 
 const struct str security_challenges[] = {
@@ -14,18 +18,30 @@ const struct str security_challenges[] = {
 };
 const size_t security_n_challenges = sizeof security_challenges / sizeof *security_challenges;
 
-struct security {
-    struct accounts *accounts; /* NULL: security is off */
-    struct verifier *verifier;
-};
+/* --- opening --- */
+
+static struct err *open_tables(struct security *s, const char *first_password, char **printed_out)
+{
+    struct realm *realm;
+    struct keys *keys;
+    TRY(account_ensure_built_in(s->store, first_password, printed_out));
+    TRY(realm_read(s->store, &realm));
+    cell_init(&s->realm, &realm->counted);
+    TRY(keys_read(s->store, &keys));
+    cell_init(&s->keys, &keys->counted);
+    return NULL;
+}
 
 struct err *security_open(struct store *store, struct pool *pool, bool enabled,
                           const char *first_password, char **printed_out, struct security **out)
 {
     struct security *s = mem_new(sizeof *s);
     *printed_out = NULL;
+    s->enabled = enabled;
+    s->store = store;
+    BUG_ON(pthread_mutex_init(&s->writing, NULL) != 0);
     if (enabled) {
-        struct err *e = accounts_open(store, first_password, printed_out, &s->accounts);
+        struct err *e = open_tables(s, first_password, printed_out);
         if (e) {
             security_close(s);
             return e;
@@ -41,13 +57,15 @@ void security_close(struct security *s)
     if (!s)
         return;
     verifier_free(s->verifier);
-    accounts_close(s->accounts);
+    cell_deinit(&s->keys);
+    cell_deinit(&s->realm);
+    pthread_mutex_destroy(&s->writing);
     free(s);
 }
 
 bool security_enabled(const struct security *s)
 {
-    return s->accounts != NULL;
+    return s->enabled;
 }
 
 /* --- authenticating --- */
@@ -55,8 +73,8 @@ bool security_enabled(const struct security *s)
 /* One caller who waits for a verdict. */
 struct ask {
     struct verify_wait wait;
-    const struct account *account; /* NULL: there is none of that name */
-    struct str name, uri;          /* name lies behind the struct */
+    const struct user *user; /* a reference; NULL: there is none of that name */
+    struct str name, uri;    /* name lies behind the struct */
     void (*done)(void *ctx, const struct user *, struct err *);
     void *ctx;
 };
@@ -83,15 +101,19 @@ static struct err *busy(int64_t retry_ms)
     return e;
 }
 
-/* Everything that is not a readable Basic header. */
+static struct err *not_valid(void)
+{
+    return err_new(ERR_SECURITY, "unable to authenticate with provided credentials and anonymous "
+                                 "access is not allowed for this request");
+}
+
+/* Everything that is neither a readable Basic header nor a readable API key. */
 static struct err *unusable(const struct credentials *c, struct str uri)
 {
     static const char unreadable[] = "error attempting to authenticate request";
     switch (c->kind) {
-    case CREDENTIALS_API_KEY:
     case CREDENTIALS_BEARER:
-        return err_new(ERR_SECURITY, "unable to authenticate with provided credentials and "
-                                     "anonymous access is not allowed for this request");
+        return not_valid();
     case CREDENTIALS_BAD_BASIC_ENCODING:
         return err_new(ERR_SECURITY, "invalid basic authentication header encoding");
     case CREDENTIALS_BAD_BASIC_VALUE:
@@ -104,6 +126,7 @@ static struct err *unusable(const struct credentials *c, struct str uri)
                         unreadable);
     case CREDENTIALS_NONE:
     case CREDENTIALS_BASIC:
+    case CREDENTIALS_API_KEY:
         break;
     }
     return err_new(ERR_SECURITY, "missing authentication credentials for REST request [%.*s]",
@@ -114,9 +137,10 @@ static void on_verdict(struct verify_wait *w, enum verdict verdict)
 {
     struct ask *a = (struct ask *)w; /* its first member */
     if (verdict == VERDICT_YES)
-        a->done(a->ctx, &a->account->user, NULL);
+        a->done(a->ctx, user_ref(a->user), NULL);
     else
         a->done(a->ctx, NULL, refusal(a->name, a->uri));
+    user_unref(a->user);
     free(a);
 }
 
@@ -129,17 +153,20 @@ static struct ask *ask_new(struct loop *loop, const struct account *account, str
         memcpy(copy, name.p, name.n);
     a->wait.loop = loop;
     a->wait.done = on_verdict;
-    a->account = account;
+    a->user = account ? user_ref(&account->user) : NULL;
     a->name = str_n(copy, name.n);
     a->uri = uri;
     return a;
 }
 
+typedef void authenticated_fn(void *ctx, const struct user *, struct err *);
+
 static void verify(struct security *s, struct loop *loop, const struct credentials *c,
-                   struct str uri, void (*done)(void *ctx, const struct user *, struct err *),
-                   void *ctx)
+                   struct str uri, authenticated_fn *done, void *ctx)
 {
-    const struct account *account = accounts_find(s->accounts, c->name);
+    struct counted *held;
+    const struct realm *realm = (const struct realm *)cell_peek(&s->realm, &held);
+    const struct account *account = realm_account(realm, c->name);
     struct attempt attempt = {.name = c->name,
                               .password = c->secret,
                               .hash = account && account->enabled ? account->hash : NULL};
@@ -148,13 +175,79 @@ static void verify(struct security *s, struct loop *loop, const struct credentia
     a->ctx = ctx;
     int64_t retry_ms = 0;
     enum verdict verdict = verifier_ask(s->verifier, &attempt, &a->wait, &retry_ms);
+    counted_unref(held);
     if (verdict == VERDICT_PENDING)
         return;
+    const struct user *user = a->user;
     free(a);
-    if (verdict == VERDICT_YES)
-        done(ctx, &account->user, NULL);
-    else
-        done(ctx, NULL, busy(retry_ms));
+    if (verdict == VERDICT_YES) {
+        done(ctx, user, NULL);
+        return;
+    }
+    user_unref(user);
+    done(ctx, NULL, busy(retry_ms));
+}
+
+/* --- API keys --- */
+
+static struct err *key_refusal(const char *fmt, struct str id)
+{
+    struct err *e = challenge(not_valid());
+    struct buf b;
+    buf_init(&b, CREDENTIALS_LIMIT + 256);
+    buf_put(&b, STR("API key: "));
+    struct str rest = str_c(fmt), part;
+    for (bool first = true; str_split(&rest, '$', &part); first = false) {
+        if (!first)
+            buf_put(&b, id);
+        buf_put(&b, part);
+    }
+    buf_char(&b, '\0');
+    e->unsuccessful = mem_strdup(b.p);
+    buf_deinit(&b);
+    return e;
+}
+
+/* In Elasticsearch's order: whether it was ended, then whether it is right, then its age. */
+static struct err *check_key(const struct api_key *k, struct str id, struct str secret)
+{
+    unsigned char hash[KEY_HASH_BYTES];
+    if (!k)
+        return key_refusal("unable to find apikey with id $", id);
+    if (k->ended_ms)
+        return key_refusal("api key [$] has been invalidated", id);
+    key_hash(id, secret, hash);
+    if (sodium_memcmp(hash, k->hash, sizeof hash) != 0)
+        return key_refusal("invalid credentials for API key [$]", id);
+    if (key_expired(k, clock_wall_ms()))
+        return key_refusal("api key is expired", id);
+    return NULL;
+}
+
+static void verify_key(struct security *s, const struct credentials *c, authenticated_fn *done,
+                       void *ctx)
+{
+    struct counted *held;
+    const struct keys *keys = (const struct keys *)cell_peek(&s->keys, &held);
+    const struct api_key *k = keys_find(keys, c->name);
+    struct err *e = check_key(k, c->name, c->secret);
+    const struct user *user = e ? NULL : user_ref(&k->user);
+    counted_unref(held);
+    done(ctx, user, e);
+}
+
+bool security_is_api_key(struct security *s, struct str base64)
+{
+    struct counted *held;
+    struct credentials c;
+    if (!s->enabled || base64.n > CREDENTIALS_LIMIT)
+        return false;
+    credentials_parse_api_key(base64, &c);
+    const struct keys *keys = (const struct keys *)cell_peek(&s->keys, &held);
+    bool found = c.kind == CREDENTIALS_API_KEY && keys_find(keys, c.name);
+    counted_unref(held);
+    credentials_wipe(&c);
+    return found;
 }
 
 void security_authenticate(struct security *s, struct loop *loop, struct str authorization,
@@ -169,6 +262,8 @@ void security_authenticate(struct security *s, struct loop *loop, struct str aut
     credentials_parse(authorization, &c);
     if (c.kind == CREDENTIALS_BASIC)
         verify(s, loop, &c, uri, done, ctx);
+    else if (c.kind == CREDENTIALS_API_KEY)
+        verify_key(s, &c, done, ctx);
     else
         done(ctx, NULL, challenge(unusable(&c, uri)));
     credentials_wipe(&c);
@@ -176,20 +271,45 @@ void security_authenticate(struct security *s, struct loop *loop, struct str aut
 
 /* --- rendering --- */
 
-static void render_realm(struct json_out *w, const char *key, const struct account *a)
+static void render_realm(struct json_out *w, const char *key, const char *name, const char *type)
 {
     json_key(w, key);
     json_obj(w);
-    json_key_cstr(w, "name", a->realm);
-    json_key_cstr(w, "type", a->realm_type);
+    json_key_cstr(w, "name", name);
+    json_key_cstr(w, "type", type);
     json_end(w);
 }
 
-void security_render_user(const struct security *s, const struct user *u, struct json_out *w)
+static void render_key(const struct user *u, struct json_out *w)
 {
-    const struct account *a =
-        security_enabled(s) ? accounts_find(s->accounts, str_c(u->name)) : &account_anonymous;
-    BUG_ON(!a || &a->user != u); /* users come from security_authenticate alone */
+    json_key_cstr(w, "full_name", NULL);
+    json_key_cstr(w, "email", NULL);
+    json_key_raw(w, "metadata", STR("{}"));
+    json_key_bool(w, "enabled", true);
+    render_realm(w, "authentication_realm", "_es_api_key", "_es_api_key");
+    render_realm(w, "lookup_realm", "_es_api_key", "_es_api_key");
+    json_key_cstr(w, "authentication_type", "api_key");
+    json_key(w, "api_key");
+    json_obj(w);
+    json_key_str(w, "id", u->key->id);
+    json_key_str(w, "name", u->key->name);
+    json_key_cstr(w, "managed_by", "elasticsearch");
+    json_end(w);
+}
+
+static void render_account(const struct account *a, struct json_out *w)
+{
+    json_key_cstr(w, "full_name", a->full_name);
+    json_key_cstr(w, "email", a->email);
+    json_key_raw(w, "metadata", a->metadata);
+    json_key_bool(w, "enabled", a->enabled);
+    render_realm(w, "authentication_realm", a->realm, a->realm_type);
+    render_realm(w, "lookup_realm", a->realm, a->realm_type);
+    json_key_cstr(w, "authentication_type", a->authentication_type);
+}
+
+void security_render_user(const struct user *u, struct json_out *w)
+{
     json_obj(w);
     json_key_cstr(w, "username", u->name);
     json_key(w, "roles");
@@ -197,12 +317,9 @@ void security_render_user(const struct security *s, const struct user *u, struct
     for (const char *const *r = u->roles; *r; r++)
         json_put_cstr(w, *r);
     json_end(w);
-    json_key_cstr(w, "full_name", a->full_name);
-    json_key_cstr(w, "email", a->email);
-    json_key_raw(w, "metadata", a->metadata);
-    json_key_bool(w, "enabled", a->enabled);
-    render_realm(w, "authentication_realm", a);
-    render_realm(w, "lookup_realm", a);
-    json_key_cstr(w, "authentication_type", a->authentication_type);
+    if (u->key)
+        render_key(u, w);
+    else
+        render_account(u->account, w);
     json_end(w);
 }

@@ -2,13 +2,15 @@
  *
  *     security_authenticate(sec, loop, authorization, uri, done, ctx);
  *     TRY(security_authorize(user, PRIV_MONITOR_INFERENCE, "cluster:monitor/xpack/inference/get"));
+ *     user_unref(user);
  *
- * This step: Basic credentials for the built-in user `elastic`. Its password comes from
- * ELASTIC_PASSWORD on the first start, else a random one is made and printed once; only an argon2id
- * hash is stored. A verified password is remembered in memory under a keyed hash (BLAKE2b, key made
- * at start) for some minutes, positive results only, dropped when the password changes.
- * argon2id runs on the pool, at most two at once, with a queue limit (full: 429); repeated failures
- * of one user are slowed down. Texts and headers: shared facts, security.md 3 and 4. */
+ * Users have passwords (Basic; argon2id on the pool, verifier.h), API keys are 128 random bits of
+ * which a BLAKE2b digest is kept (ApiKey; checked at once, on the loop, without a lock). Users,
+ * roles and keys are immutable tables in memory, replaced whole when the store has a change on
+ * disk; who was authenticated before keeps what he had until his request ends.
+ *
+ * The built-in user's password comes from ELASTIC_PASSWORD on the first start, else a random one is
+ * made and printed once. Texts, headers and shapes: shared facts, security.md. */
 #ifndef INFERD_SECURITY_H
 #define INFERD_SECURITY_H
 
@@ -23,17 +25,31 @@
 struct security;
 
 enum privilege {
-#define X(symbol, name, granted_by) symbol,
+#define X(symbol, name, granted_by, actions) symbol,
 #include "privileges.def"
 #undef X
     N_PRIVILEGES
 };
 
+struct account;
+struct api_key;
+struct counted;
+struct rights;
+
+/* Counted: lives until the last user_unref, whatever changes meanwhile. */
 struct user {
-    const char *name;         /* "elastic"; "_anonymous" when security is off */
-    const char *const *roles; /* NULL-terminated, sorted */
+    const char *name;         /* "elastic"; "_anonymous" when security is off; a key's owner */
+    const char *const *roles; /* NULL-terminated, sorted; as assigned, whether they exist or not */
     uint64_t privileges;      /* bit per enum privilege, implied ones included */
+    const struct rights *own; /* what the roles give; NULL: `privileges` says it all */
+    const struct rights *limit;    /* ... and only as far as this does; NULL: no limit */
+    const struct account *account; /* NULL with an API key */
+    const struct api_key *key;     /* NULL with a password */
+    struct counted *keeper;        /* of all of these; NULL: for ever */
 };
+
+const struct user *user_ref(const struct user *);
+void user_unref(const struct user *); /* NULL is fine */
 
 /* enabled false: everyone is a superuser and Authorization is ignored. Blocking (store): called
  * from main before the loops run. first_password NULL or empty: a random one; *printed_out is then
@@ -45,20 +61,51 @@ void security_close(struct security *);
 bool security_enabled(const struct security *);
 
 /* Verifies an Authorization header (empty: none). When the answer is known at once (cached, off,
- * malformed) `done` runs before this returns, else later on `loop`. done gets either a user
- * (valid as long as `security`) or an err it takes: ERR_SECURITY 401 with err->challenge, or 429.
+ * malformed, an API key) `done` runs before this returns, else later on `loop`. done takes either a
+ * user or an err: ERR_SECURITY 401 with err->challenge, or 429.
  * `uri` is the raw request target, for the text. Views are borrowed until done.
  * Thread: the loop's. */
 void security_authenticate(struct security *, struct loop *, struct str authorization,
                            struct str uri,
                            void (*done)(void *ctx, const struct user *, struct err *), void *ctx);
 
+/* Is this what `encoded` of an API key looks like, and is there such a key? For bearer tokens,
+ * which carry either that or a user's name and password. Thread: any. */
+bool security_is_api_key(struct security *, struct str base64);
+
 /* ERR_FORBIDDEN with Elasticsearch's text. Thread: any. */
 struct err *security_authorize(const struct user *, enum privilege, const char *action);
+/* The same for one inference endpoint: roles may be limited to some (role.h). */
+struct err *security_authorize_endpoint(const struct user *, enum privilege, const char *action,
+                                        struct str inference_id);
+/* May he see that there is such an endpoint? */
+bool security_sees(const struct user *, struct str inference_id);
+/* That error, whatever he may do otherwise. */
+struct err *security_forbid(const struct user *, enum privilege, const char *action);
 
 /* The body of GET /_security/_authenticate. Thread: any. */
-void security_render_user(const struct security *, const struct user *, struct json_out *);
+void security_render_user(const struct user *, struct json_out *);
 
+/* --- the resources of the security API ---
+ *
+ * One call of it. The answer is written to `out`, whole, unless an err is returned. Each of these
+ * may wait for the disk or hash a password. Thread: the pool's. */
+struct security_call {
+    const struct user *user;
+    struct arena *arena;     /* the call's scratch, nobody else's meanwhile */
+    const struct json *body; /* NULL: none */
+    struct str name;         /* in the path: names of users or roles, ids of keys; p NULL: none */
+    bool get;                /* by GET */
+    /* of the query */
+    struct str id, key_name, realm, username; /* p NULL: not given */
+    bool owner, active_only, with_limited_by;
+    struct json_out *out;
+    int status; /* 200 */
+};
+
+typedef struct err *security_op(struct security *, struct security_call *);
+
+security_op api_key_create, api_key_get, api_key_invalidate, api_key_update, api_key_query;
 /* The WWW-Authenticate values, in order. */
 extern const struct str security_challenges[];
 extern const size_t security_n_challenges;

@@ -46,6 +46,8 @@ struct str store_kind_name(enum store_kind kind)
         [STORE_ENDPOINT] = STR_INIT("endpoint"),
         [STORE_SECRET] = STR_INIT("secret"),
         [STORE_USER] = STR_INIT("user"),
+        [STORE_ROLE] = STR_INIT("role"),
+        [STORE_API_KEY] = STR_INIT("api_key"),
     };
     BUG_ON(kind >= N_STORE_KINDS);
     return names[kind];

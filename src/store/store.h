@@ -28,6 +28,8 @@ enum store_kind {
     STORE_ENDPOINT, /* id: inference id; body: JSON without secrets */
     STORE_SECRET,   /* id: as the endpoint's; encrypted */
     STORE_USER,
+    STORE_ROLE,
+    STORE_API_KEY, /* holds a hash of the key, never the key */
     N_STORE_KINDS
 };
 

@@ -1,0 +1,21 @@
+/* security_api: handlers of the security API. All of them go the same way: off to the pool, where
+ * the store may be waited for and passwords hashed, and back with an answer. */
+#ifndef INFERD_SECURITY_API_H
+#define INFERD_SECURITY_API_H
+
+#include "request.h"
+
+/* security_work.c: runs `op` on the pool and answers with what it wrote. */
+void security_work(struct request *, security_op *op);
+
+/* security_keys.c */
+void post_api_key(struct request *);
+void get_api_key(struct request *);
+void delete_api_key(struct request *);
+void put_api_key(struct request *);
+void query_api_key(struct request *);
+
+/* security_routes.c */
+void security_routes_add(struct router *);
+
+#endif

@@ -1,0 +1,27 @@
+/* security_keys: API keys as resources. What they do is in security/api_keys.c. */
+#include "security_api.h"
+
+void post_api_key(struct request *r)
+{
+    security_work(r, api_key_create);
+}
+
+void get_api_key(struct request *r)
+{
+    security_work(r, api_key_get);
+}
+
+void delete_api_key(struct request *r)
+{
+    security_work(r, api_key_invalidate);
+}
+
+void put_api_key(struct request *r)
+{
+    security_work(r, api_key_update);
+}
+
+void query_api_key(struct request *r)
+{
+    security_work(r, api_key_query);
+}

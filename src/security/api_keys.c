@@ -1,0 +1,611 @@
+/* api_keys: the life of API keys: made, shown, changed, ended. Source: shared facts, security.md 9.
+ */
+#include <sodium.h>
+#include <stdio.h>
+
+#include "account.h"
+#include "clock.h"
+#include "key.h"
+#include "log.h"
+#include "private.h"
+#include "query.h"
+#include "secret.h"
+
+#define MAX_NAME       256
+#define MAX_DOC_BYTES  ((size_t)8 << 20)
+#define ACT            "cluster:admin/xpack/security/api_key/"
+#define MAX_EXPIRES_MS (INT64_C(1) << 50)
+
+static const struct keys *peek(struct security *s, struct counted **held)
+{
+    return (const struct keys *)cell_peek(&s->keys, held);
+}
+
+/* --- whose --- */
+
+struct owner {
+    struct str name, realm, realm_type;
+};
+
+static struct owner owner_of(const struct user *u)
+{
+    struct owner o = {.name = str_c(u->name)};
+    if (u->key) {
+        o.realm = u->key->realm;
+        o.realm_type = u->key->realm_type;
+    } else {
+        o.realm = str_c(u->account->realm);
+        o.realm_type = str_c(u->account->realm_type);
+    }
+    return o;
+}
+
+static bool owns(const struct user *u, const struct api_key *k)
+{
+    struct owner o = owner_of(u);
+    return str_eq(o.name, str_c(k->user.name)) && str_eq(o.realm, k->realm);
+}
+
+static bool may(const struct user *u, enum privilege p, const char *action)
+{
+    struct err *e = security_authorize(u, p, action);
+    err_free(e);
+    return !e;
+}
+
+static bool id_listed(struct str list, struct str id)
+{
+    for (struct str one; str_split(&list, ',', &one);)
+        if (str_eq(one, id))
+            return true;
+    return false;
+}
+
+/* Does the call ask for nothing but what is the caller's own? */
+static bool about_own(const struct security_call *c)
+{
+    const struct user *u = c->user;
+    struct owner o = owner_of(u);
+    if (c->owner || (u->key && c->id.p && str_eq(c->id, u->key->id)))
+        return true;
+    return !u->key && c->username.p && c->realm.p && str_eq(c->username, o.name) &&
+           str_eq(c->realm, o.realm);
+}
+
+/* --- changing --- */
+
+struct key_change {
+    struct str id;
+    struct api_key *next; /* a reference; NULL: the key is forgotten */
+    struct buf body;
+};
+
+static struct err *change_init(struct key_change *k, const struct key_doc *d)
+{
+    *k = (struct key_change){.id = d->id};
+    buf_init(&k->body, MAX_DOC_BYTES);
+    key_doc_render(d, &k->body);
+    if (k->body.full)
+        return err_new(ERR_TOO_LARGE, "the API key takes more than [%zu] bytes", MAX_DOC_BYTES);
+    struct doc doc = {.id = d->id, .body = buf_str(&k->body)};
+    return key_read(&doc, &k->next);
+}
+
+static void changes_deinit(struct key_change *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        key_unref(v[i].next);
+        buf_deinit(&v[i].body);
+    }
+}
+
+static bool named(const struct key_change *v, size_t n, struct str id)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_eq(v[i].id, id))
+            return true;
+    return false;
+}
+
+/* First the disk, then the table. `writing` is held. */
+static struct err *publish(struct security *s, struct arena *arena, struct key_change *v, size_t n)
+{
+    struct change *changes = arena_array(arena, n + 1, sizeof *changes);
+    struct counted *held;
+    for (size_t i = 0; i < n; i++)
+        changes[i] = (struct change){.kind = STORE_API_KEY,
+                                     .id = v[i].id,
+                                     .body = v[i].next ? buf_str(&v[i].body) : (struct str){0},
+                                     .expect = STORE_ANY_REV};
+    if (!n)
+        return NULL;
+    TRY(store_apply(s->store, changes, n, NULL));
+    const struct keys *old = peek(s, &held);
+    struct keys *next = keys_new(old->n + n);
+    for (size_t i = 0; i < old->n; i++) {
+        if (named(v, n, old->v[i]->id))
+            continue;
+        counted_ref(&old->v[i]->counted);
+        keys_add(next, old->v[i]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (v[i].next)
+            keys_add(next, v[i].next);
+        v[i].next = NULL;
+    }
+    counted_unref(held);
+    keys_sort(next);
+    cell_swap(&s->keys, &next->counted);
+    return NULL;
+}
+
+/* --- create --- */
+
+static struct err *check_key_name(const struct json *body, struct str *out)
+{
+    TRY(text_member(body, "name", out));
+    if (!out->n)
+        return invalid("api key name is required");
+    size_t characters = 0;
+    for (size_t i = 0; i < out->n; i++)
+        characters += ((unsigned char)out->p[i] & 0xc0) != 0x80;
+    if (characters > MAX_NAME)
+        return invalid("api key name may not be more than %d characters long", MAX_NAME);
+    if (str_trim(*out).n != out->n)
+        return invalid("api key name may not begin or end with whitespace");
+    if (out->p[0] == '_')
+        return invalid("api key name may not begin with an underscore");
+    return NULL;
+}
+
+static struct err *read_expiration(const struct json *body, int64_t now_ms, int64_t *out)
+{
+    struct str text;
+    int64_t ms;
+    TRY(text_member(body, "expiration", &text));
+    *out = 0;
+    if (!text.p)
+        return NULL;
+    if (!str_to_ms(text, &ms) || ms < 0 || ms > MAX_EXPIRES_MS)
+        return err_new(ERR_ARGUMENT,
+                       "failed to parse setting [expiration] with value [%.*s] as a time value: "
+                       "unit is missing or unrecognized",
+                       STR_ARG(text));
+    *out = now_ms + ms;
+    return NULL;
+}
+
+/* What the caller has now: the ceiling of what the key will ever have. */
+static struct str snapshot(const struct user *u, struct arena *arena)
+{
+    struct buf b;
+    struct json_out w;
+    buf_init(&b, MAX_DOC_BYTES);
+    json_out_init(&w, &b);
+    rights_render(u->own, &w);
+    struct str text = b.full ? STR("{}") : arena_dup(arena, buf_str(&b));
+    buf_deinit(&b);
+    return text;
+}
+
+static struct err *check_derived(const struct user *u, const struct rights *own)
+{
+    bool empty = own->n > 0;
+    for (size_t i = 0; i < own->n; i++)
+        empty = empty && own->roles[i]->empty;
+    if (!u->key || empty)
+        return NULL;
+    return err_new(ERR_ARGUMENT, "creating derived api keys requires an explicit role descriptor "
+                                 "that is empty (has no privileges)");
+}
+
+static struct str descriptors_text(const struct rights *own, struct arena *arena)
+{
+    const struct user as = {.own = own};
+    return snapshot(&as, arena);
+}
+
+static struct err *read_create(struct security_call *c, struct key_doc *d)
+{
+    static const char *const members[] = {"name",     "expiration", "role_descriptors",
+                                          "metadata", "type",       NULL};
+    struct rights own;
+    struct owner o = owner_of(c->user);
+    *d = (struct key_doc){.username = o.name,
+                          .realm = o.realm,
+                          .realm_type = o.realm_type,
+                          .created_ms = clock_wall_ms()};
+    TRY(only_members(c->body, "api_key_request", members));
+    TRY(check_key_name(c->body, &d->name));
+    TRY(read_expiration(c->body, d->created_ms, &d->expires_ms));
+    TRY(metadata_member(c->body, "API key metadata keys", &d->metadata));
+    TRY(rights_read(c->arena, json_get(c->body, "role_descriptors"), &own));
+    TRY(check_derived(c->user, &own));
+    d->own = descriptors_text(&own, c->arena);
+    d->limit = snapshot(c->user, c->arena);
+    return NULL;
+}
+
+static char *base64_of(struct arena *arena, const void *p, size_t n, int variant)
+{
+    size_t size = sodium_base64_encoded_len(n, variant);
+    char *text = arena_alloc(arena, size);
+    sodium_bin2base64(text, size, p, n, variant);
+    return text;
+}
+
+struct fresh {
+    char id[32], secret[32];
+};
+
+static void make_secret(struct arena *arena, struct key_doc *d, struct fresh *f)
+{
+    unsigned char id[KEY_ID_BYTES], secret[KEY_SECRET_BYTES], hash[KEY_HASH_BYTES];
+    randombytes_buf(id, sizeof id);
+    randombytes_buf(secret, sizeof secret);
+    sodium_bin2base64(f->id, sizeof f->id, id, sizeof id, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+    sodium_bin2base64(f->secret, sizeof f->secret, secret, sizeof secret,
+                      sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+    d->id = arena_dup(arena, str_c(f->id));
+    key_hash(d->id, str_c(f->secret), hash);
+    d->hash64 = str_c(base64_of(arena, hash, sizeof hash, sodium_base64_VARIANT_ORIGINAL));
+    secret_wipe(secret, sizeof secret);
+}
+
+/* Keys that ended long ago leave with the first change after their time. */
+static size_t add_gone(const struct keys *keys, int64_t now_ms, struct key_change *v, size_t room)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < keys->n && n < room; i++)
+        if (key_gone(keys->v[i], now_ms))
+            v[n++] = (struct key_change){.id = keys->v[i]->id};
+    return n;
+}
+
+#define GONE_AT_ONCE 64
+
+static struct err *store_new(struct security *s, struct security_call *c, const struct key_doc *d)
+{
+    struct key_change v[1 + GONE_AT_ONCE];
+    size_t n = 1;
+    struct err *e = change_init(&v[0], d);
+    if (!e) {
+        pthread_mutex_lock(&s->writing);
+        struct keys *held = (struct keys *)cell_take(&s->keys);
+        n += add_gone(held, d->created_ms, &v[1], GONE_AT_ONCE);
+        e = publish(s, c->arena, v, n);
+        pthread_mutex_unlock(&s->writing);
+        counted_unref(&held->counted);
+    }
+    changes_deinit(v, n);
+    return e;
+}
+
+static void render_new(struct security_call *c, const struct key_doc *d, const struct fresh *f)
+{
+    char both[80];
+    size_t n = (size_t)snprintf(both, sizeof both, "%s:%s", f->id, f->secret);
+    char encoded[sodium_base64_ENCODED_LEN(sizeof both, sodium_base64_VARIANT_ORIGINAL)];
+    sodium_bin2base64(encoded, sizeof encoded, (unsigned char *)both, n,
+                      sodium_base64_VARIANT_ORIGINAL);
+    json_obj(c->out);
+    json_key_cstr(c->out, "id", f->id);
+    json_key_str(c->out, "name", d->name);
+    if (d->expires_ms)
+        json_key_i64(c->out, "expiration", d->expires_ms);
+    json_key_cstr(c->out, "api_key", f->secret);
+    json_key_cstr(c->out, "encoded", encoded);
+    json_end(c->out);
+    secret_wipe(both, sizeof both);
+    secret_wipe(encoded, sizeof encoded);
+}
+
+struct err *api_key_create(struct security *s, struct security_call *c)
+{
+    struct key_doc d;
+    struct fresh fresh;
+    TRY(read_create(c, &d));
+    make_secret(c->arena, &d, &fresh);
+    struct err *e = store_new(s, c, &d);
+    if (!e) {
+        log_info("API key created", LOG_S("id", d.id), LOG_S("user", d.username));
+        render_new(c, &d, &fresh);
+    }
+    secret_wipe(&fresh, sizeof fresh);
+    return e;
+}
+
+/* --- get --- */
+
+static bool name_matches(struct str pattern, struct str name)
+{
+    if (pattern.n && pattern.p[pattern.n - 1] == '*')
+        return str_starts(name, str_sub(pattern, 0, pattern.n - 1));
+    return str_eq(pattern, name);
+}
+
+static bool selected(const struct security_call *c, const struct api_key *k, int64_t now_ms)
+{
+    return !key_gone(k, now_ms) && (!c->id.p || id_listed(c->id, k->id)) &&
+           (!c->key_name.p || name_matches(c->key_name, k->name)) &&
+           (!c->realm.p || str_eq(c->realm, k->realm)) &&
+           (!c->username.p || str_eq_c(c->username, k->user.name)) &&
+           (!c->owner || owns(c->user, k)) &&
+           (!c->active_only || (!k->ended_ms && !key_expired(k, now_ms)));
+}
+
+static struct err *check_get(const struct security_call *c)
+{
+    static const char action[] = ACT "get";
+    const struct user *u = c->user;
+    bool self = u->key && c->id.p && str_eq(c->id, u->key->id);
+    if (!self && !may(u, PRIV_READ_API_KEY, action)) {
+        TRY(security_authorize(u, PRIV_READ_OWN_API_KEY, action));
+        if (!about_own(c))
+            return security_forbid(u, PRIV_READ_OWN_API_KEY, action);
+    }
+    if (c->id.p && c->key_name.p)
+        return invalid("only one of [api key id, api key name] can be specified");
+    if ((c->id.p || c->key_name.p) && (c->realm.p || c->username.p))
+        return invalid("username or realm name must not be specified when the api key id or api "
+                       "key name is specified");
+    if (c->owner && (c->realm.p || c->username.p))
+        return invalid("neither username nor realm-name may be specified when retrieving owned "
+                       "API keys");
+    return NULL;
+}
+
+struct err *api_key_get(struct security *s, struct security_call *c)
+{
+    struct counted *held;
+    TRY(check_get(c));
+    int64_t now = clock_wall_ms();
+    size_t n = 0;
+    const struct keys *keys = peek(s, &held);
+    json_obj(c->out);
+    json_key(c->out, "api_keys");
+    json_arr(c->out);
+    for (size_t i = 0; i < keys->n; i++) {
+        if (!selected(c, keys->v[i], now))
+            continue;
+        key_render(keys->v[i], c->with_limited_by, c->out);
+        n++;
+    }
+    counted_unref(held);
+    json_end(c->out);
+    json_end(c->out);
+    c->status = c->id.p && !n ? 404 : 200;
+    return NULL;
+}
+
+/* --- query --- */
+
+struct err *api_key_query(struct security *s, struct security_call *c)
+{
+    static const char action[] = ACT "query";
+    static const char *const fields[] = {
+        "id",           "name",  "type",       "creation", "expiration", "invalidated", "username",
+        "invalidation", "realm", "realm_name", "metadata", "realm_type", NULL};
+    struct counted *held;
+    bool all = may(c->user, PRIV_READ_API_KEY, action);
+    if (!all)
+        TRY(security_authorize(c->user, PRIV_READ_OWN_API_KEY, action));
+    struct query q;
+    query_init(&q, c->arena, "api_keys", "id", fields);
+    struct err *e = query_read(&q, c->body);
+    int64_t now = clock_wall_ms();
+    const struct keys *keys = peek(s, &held);
+    for (size_t i = 0; !e && i < keys->n; i++) {
+        const struct api_key *k = keys->v[i];
+        if (key_gone(k, now) || (!all && !owns(c->user, k)))
+            continue;
+        key_render(k, c->with_limited_by, query_row(&q));
+        e = query_row_end(&q);
+    }
+    counted_unref(held);
+    if (!e)
+        query_render(&q, c->out);
+    query_deinit(&q);
+    return e;
+}
+
+/* --- invalidate --- */
+
+static struct err *read_invalidate(struct security_call *c)
+{
+    static const char *const members[] = {"id",         "ids",      "name", "owner",
+                                          "realm_name", "username", NULL};
+    struct buf ids;
+    struct str id;
+    TRY(only_members(c->body, "invalidate_api_key", members));
+    TRY(text_member(c->body, "name", &c->key_name));
+    TRY(text_member(c->body, "realm_name", &c->realm));
+    TRY(text_member(c->body, "username", &c->username));
+    TRY(text_member(c->body, "id", &c->id));
+    json_bool(json_get(c->body, "owner"), &c->owner);
+    const struct json *list = json_get(c->body, "ids");
+    if (json_is_null(list))
+        return NULL;
+    buf_init(&ids, (size_t)1 << 20);
+    struct json_iter it = json_iter(list);
+    bool texts = json_is(list, JSON_ARRAY);
+    for (const struct json *v; (v = json_next(&it));) {
+        texts = texts && json_str(v, &id) && id.n;
+        if (texts)
+            buf_printf(&ids, "%s%.*s", ids.n ? "," : "", STR_ARG(id));
+    }
+    c->id = arena_dup(c->arena, buf_str(&ids));
+    texts = texts && ids.n;
+    buf_deinit(&ids);
+    return texts ? NULL : invalid("Field [ids] must be an array of non-empty ids");
+}
+
+static struct err *check_invalidate(const struct security_call *c)
+{
+    static const char action[] = ACT "invalidate";
+    const struct user *u = c->user;
+    if (!may(u, PRIV_MANAGE_API_KEY, action)) {
+        TRY(security_authorize(u, PRIV_MANAGE_OWN_API_KEY, action));
+        if (!about_own(c))
+            return security_forbid(u, PRIV_MANAGE_OWN_API_KEY, action);
+    }
+    if (!c->id.p && !c->key_name.p && !c->realm.p && !c->username.p && !c->owner)
+        return invalid("One of [api key id(s), api key name, username, realm name] must be "
+                       "specified if [owner] flag is false");
+    if (c->id.p && c->key_name.p)
+        return invalid("only one of [api key id(s), api key name] can be specified");
+    if ((c->id.p || c->key_name.p) && (c->realm.p || c->username.p))
+        return invalid("username or realm name must not be specified when the api key id(s) or "
+                       "api key name is specified");
+    if (c->owner && (c->realm.p || c->username.p))
+        return invalid("neither username nor realm-name may be specified when invalidating owned "
+                       "API keys");
+    return NULL;
+}
+
+struct ending {
+    struct key_change *v;
+    size_t n;
+    const struct api_key **earlier; /* ended before */
+    size_t n_earlier;
+};
+
+static struct err *collect(const struct keys *keys, struct security_call *c, struct ending *out)
+{
+    int64_t now = clock_wall_ms();
+    out->v = arena_array(c->arena, keys->n + 1, sizeof *out->v);
+    out->earlier = arena_array(c->arena, keys->n + 1, sizeof *out->earlier);
+    for (size_t i = 0; i < keys->n; i++) {
+        const struct api_key *k = keys->v[i];
+        struct key_doc d;
+        if (!selected(c, k, now))
+            continue;
+        if (k->ended_ms) {
+            out->earlier[out->n_earlier++] = k;
+            continue;
+        }
+        key_doc_of(k, c->arena, &d);
+        d.ended_ms = now;
+        TRY(change_init(&out->v[out->n++], &d));
+    }
+    return NULL;
+}
+
+static void render_ended(struct security_call *c, const struct ending *x)
+{
+    json_obj(c->out);
+    json_key(c->out, "invalidated_api_keys");
+    json_arr(c->out);
+    for (size_t i = 0; i < x->n; i++)
+        json_put_str(c->out, x->v[i].id);
+    json_end(c->out);
+    json_key(c->out, "previously_invalidated_api_keys");
+    json_arr(c->out);
+    for (size_t i = 0; i < x->n_earlier; i++)
+        json_put_str(c->out, x->earlier[i]->id);
+    json_end(c->out);
+    json_key_i64(c->out, "error_count", 0);
+    json_end(c->out);
+    c->status = c->id.p && !x->n && !x->n_earlier ? 404 : 200;
+}
+
+struct err *api_key_invalidate(struct security *s, struct security_call *c)
+{
+    struct ending x = {0};
+    TRY(read_invalidate(c));
+    TRY(check_invalidate(c));
+    pthread_mutex_lock(&s->writing);
+    struct keys *keys = (struct keys *)cell_take(&s->keys); /* the ids below are its keys' */
+    struct err *e = collect(keys, c, &x);
+    if (!e)
+        e = publish(s, c->arena, x.v, x.n);
+    pthread_mutex_unlock(&s->writing);
+    if (!e) {
+        render_ended(c, &x);
+        for (size_t i = 0; i < x.n; i++)
+            log_info("API key invalidated", LOG_S("id", x.v[i].id), LOG_C("by", c->user->name));
+    }
+    changes_deinit(x.v, x.n);
+    counted_unref(&keys->counted);
+    return e;
+}
+
+/* --- update --- */
+
+/* Only the owner may, with his own credentials: the key takes his present rights as its ceiling. */
+static struct err *check_update(const struct user *u, const struct api_key *k, struct str id,
+                                int64_t now_ms)
+{
+    if (!k || !owns(u, k))
+        return err_new(ERR_NOT_FOUND, "no API key owned by requesting user found for ID [%.*s]",
+                       STR_ARG(id));
+    if (k->ended_ms)
+        return err_new(ERR_ARGUMENT, "cannot update invalidated API key [%.*s]", STR_ARG(id));
+    if (key_expired(k, now_ms))
+        return err_new(ERR_ARGUMENT, "cannot update expired API key [%.*s]", STR_ARG(id));
+    return NULL;
+}
+
+static struct err *read_update(struct security_call *c, const struct api_key *k, struct key_doc *d)
+{
+    struct rights own;
+    key_doc_of(k, c->arena, d);
+    if (!json_is_null(json_get(c->body, "expiration")))
+        TRY(read_expiration(c->body, clock_wall_ms(), &d->expires_ms));
+    if (!json_is_null(json_get(c->body, "metadata")))
+        TRY(metadata_member(c->body, "API key metadata keys", &d->metadata));
+    if (!json_is_null(json_get(c->body, "role_descriptors"))) {
+        TRY(rights_read(c->arena, json_get(c->body, "role_descriptors"), &own));
+        d->own = descriptors_text(&own, c->arena);
+    }
+    d->limit = snapshot(c->user, c->arena);
+    return NULL;
+}
+
+static bool same_doc(const struct api_key *k, struct arena *arena, const struct key_doc *new)
+{
+    struct key_doc old;
+    key_doc_of(k, arena, &old);
+    return old.expires_ms == new->expires_ms &&str_eq(old.metadata, new->metadata) &&
+           str_eq(old.own, new->own) && str_eq(old.limit, new->limit);
+}
+
+/* `writing` is held. */
+static struct err *update_one(struct security *s, struct security_call *c, struct str id,
+                              bool *changed_out)
+{
+    struct key_doc d;
+    struct key_change change = {0};
+    struct keys *keys = (struct keys *)cell_take(&s->keys);
+    const struct api_key *k = keys_find(keys, id);
+    struct err *e = check_update(c->user, k, id, clock_wall_ms());
+    if (!e)
+        e = read_update(c, k, &d);
+    *changed_out = !e && !same_doc(k, c->arena, &d);
+    if (*changed_out) {
+        e = change_init(&change, &d);
+        if (!e)
+            e = publish(s, c->arena, &change, 1);
+        changes_deinit(&change, 1);
+    }
+    counted_unref(&keys->counted);
+    return e;
+}
+
+struct err *api_key_update(struct security *s, struct security_call *c)
+{
+    static const char *const members[] = {"role_descriptors", "metadata", "expiration", NULL};
+    bool changed = false;
+    if (c->user->key)
+        return err_new(ERR_ARGUMENT, "authentication via API key not supported: only the owner "
+                                     "user can update an API key");
+    TRY(only_members(c->body, "update_api_key_request", members));
+    pthread_mutex_lock(&s->writing);
+    struct err *e = update_one(s, c, c->name, &changed);
+    pthread_mutex_unlock(&s->writing);
+    TRY(e);
+    json_obj(c->out);
+    json_key_bool(c->out, "updated", changed);
+    json_end(c->out);
+    return NULL;
+}

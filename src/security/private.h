@@ -1,0 +1,34 @@
+/* private: what the files of security/ share. */
+#ifndef INFERD_SECURITY_PRIVATE_H
+#define INFERD_SECURITY_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "counted.h"
+#include "security.h"
+
+struct security {
+    bool enabled; /* false: nothing below is there */
+    struct store *store;
+    struct verifier *verifier;
+    struct cell realm; /* struct realm: users and roles */
+    struct cell keys;  /* struct keys */
+    /* One change at a time, so that the tables follow the store in its order. Taken by pool threads
+     * only; held over the disk's answer, which is what makes the order the same. */
+    pthread_mutex_t writing;
+    atomic_int n_hashing;
+};
+
+/* An error of the form "Validation Failed: 1: ...;". */
+struct err *invalid(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Members other than these are refused, as Elasticsearch's parsers do; body may be NULL. */
+struct err *only_members(const struct json *body, const char *parser, const char *const *names);
+/* A member that must be a text when it is there; p NULL when it is not (or null). */
+struct err *text_member(const struct json *body, const char *name, struct str *out);
+/* Metadata: an object whose keys do not begin with "_"; "{}" when it is not there. */
+struct err *metadata_member(const struct json *body, const char *what, struct str *out);
+/* Users' and roles' names. */
+struct err *check_name(const char *what, struct str name);
+
+#endif
