@@ -1,10 +1,11 @@
 """Every service and task type that is played by upstream_*.py: how an endpoint is made, and how the
 official Python client asks it.
 
-    story = Story(server, upstream)                # the fixture `story`; `alone`: a server of its own
-    story.make("mistral", "text_embedding")        # upstream.requests is empty afterwards
-    story.ask(["a", "b"])                          # by the client's method for the task
-    story.post({"input": "a"}), story.stream({...})  # raw: statuses, event streams
+    story = Story(server, upstream)            # the fixture `story`; `alone`: on its own server
+    story.make("mistral", "text_embedding")    # upstream.requests is empty afterwards
+    story.ask(["a", "b"])                      # by the client's method for the task
+    story.post({"input": "a"})                 # raw: statuses
+    story.stream({...}), .words(), .chunks()   # event streams
 """
 import functools
 import inspect
@@ -17,6 +18,7 @@ import elasticsearch
 import upstream_anthropic  # noqa: F401  each registers its paths
 import upstream_aws
 import upstream_copies  # noqa: F401
+import upstream_custom  # noqa: F401
 import upstream_google
 import upstream_rankers  # noqa: F401
 from inferd import MARK, PASSWORD
@@ -40,8 +42,9 @@ def service_account():
     account.number = (int(shown.strip().split("=")[1], 16), 65537)
     account.email = "story@project.iam.gserviceaccount.com"
     account.key_id = "kid-" + MARK
-    return json.dumps({"type": "service_account", "project_id": "p-1", "client_email": account.email,
-                       "private_key_id": account.key_id, "private_key": pem.decode(),
+    return json.dumps({"type": "service_account", "project_id": "p-1",
+                       "client_email": account.email, "private_key_id": account.key_id,
+                       "private_key": pem.decode(),
                        "token_uri": "https://oauth2.googleapis.com/token"})
 
 
@@ -67,7 +70,6 @@ class Recipe:
 
 
 BEARER = {"api_key": KEY, "model_id": "m-1", **FAST}
-LLAMA = {"api_key": KEY, "model_id": "m-1", **FAST}
 AZURE = {"api_key": KEY, "resource_name": "my-resource", "deployment_id": "my-deployment",
          "api_version": "2024-10-21", **FAST}
 STUDIO = {"api_key": KEY, "target": "https://x.inference.ai.azure.com/token", "provider": "cohere",
@@ -80,6 +82,12 @@ ALIBABA = {"api_key": KEY, "host": "x.opensearch.aliyuncs.com", "workspace": "de
 WATSONX = {"api_key": KEY, "url": "us-south.ml.cloud.ibm.com", "api_version": "2024-05-02",
            "model_id": "ibm/m-1", "project_id": "p-1", **FAST}
 CLAUDE_TASK = {"max_tokens": 64}
+
+
+def custom(path, request, **parser):
+    return {"url": "https://models.example/v1/" + path, "request": request, **FAST,
+            "secret_parameters": {"the_key": KEY}, "response": {"json_parser": parser},
+            "headers": {"Authorization": "Bearer ${the_key}"}}
 
 
 def vertex():
@@ -123,6 +131,15 @@ ALL = [Recipe(*row) for row in [
     ("azureopenai", C, AZURE, "Azure OpenAI completion"),
     ("azureopenai", CC, AZURE, "Azure OpenAI chat completion"),
     ("contextualai", R, BEARER, "ContextualAI rerank"),
+    ("custom", T, custom("embed", '{"texts": ${input}}',
+                         text_embeddings="$.data.rows[*].numbers[*]"), "Custom"),
+    ("custom", S, custom("sparse", '{"texts": ${input}}', token_path="$.rows[*].tokens[*].t",
+                         weight_path="$.rows[*].tokens[*].w"), "Custom"),
+    ("custom", R, custom("rank", '{"question": ${query}, "texts": ${input}}',
+                         relevance_score="$.ranks[*].points", reranked_index="$.ranks[*].at"),
+     "Custom"),
+    ("custom", C, custom("say", '{"prompt": ${input}}', completion_result="$.said[*].text"),
+     "Custom"),
     ("deepseek", C, without_limit(BEARER), "DeepSeek chat completions"),
     ("deepseek", CC, without_limit(BEARER), "DeepSeek chat completions"),
     ("fireworksai", T, BEARER, "FireworksAI embeddings"),
@@ -138,9 +155,9 @@ ALL = [Recipe(*row) for row in [
     ("groq", CC, BEARER, "Groq chat completions"),
     ("jinaai", T, BEARER, "JinaAI embeddings"),
     ("jinaai", R, BEARER, "JinaAI rerank"),
-    ("llama", T, url(LLAMA, "/v1/inference/embeddings"), "Llama embeddings"),
-    ("llama", C, url(LLAMA, "/v1/openai/v1/chat/completions"), "Llama chat completions"),
-    ("llama", CC, url(LLAMA, "/v1/openai/v1/chat/completions"), "Llama chat completions"),
+    ("llama", T, url(BEARER, "/v1/inference/embeddings"), "Llama embeddings"),
+    ("llama", C, url(BEARER, "/v1/openai/v1/chat/completions"), "Llama chat completions"),
+    ("llama", CC, url(BEARER, "/v1/openai/v1/chat/completions"), "Llama chat completions"),
     ("mistral", T, {"api_key": KEY, "model": "m-1", **FAST}, "Mistral embeddings"),
     ("mistral", C, {"api_key": KEY, "model": "m-1", **FAST}, "Mistral chat completions"),
     ("mistral", CC, {"api_key": KEY, "model": "m-1", **FAST}, "Mistral chat completions"),
@@ -298,7 +315,8 @@ def tool_calls(chunks):
 
 
 def finish_reasons(chunks):
-    return [c["finish_reason"] for chunk in chunks for c in chunk["choices"] if "finish_reason" in c]
+    return [c["finish_reason"] for chunk in chunks for c in chunk["choices"]
+            if "finish_reason" in c]
 
 
 def same_rows(rows, wanted):

@@ -244,8 +244,8 @@ def iam_token(request):
     expect(set(form) == {"grant_type", "apikey"}, "the form")
     expect(form["grant_type"] == ["urn:ibm:params:oauth:grant-type:apikey"], "[grant_type]")
     request.form = {k: v[0] for k, v in form.items()}
-    return Reply(200, {"access_token": "iam-" + form["apikey"][0].encode().hex(), "refresh_token": "none",
-                       "token_type": "Bearer", "expires_in": 3600, "scope": "ibm openid",
+    return Reply(200, {"access_token": "iam-" + form["apikey"][0].encode().hex(),
+                       "refresh_token": "none", "token_type": "Bearer", "expires_in": 3600, "scope": "ibm openid",
                        "expiration": 1893456000})
 
 
@@ -272,7 +272,8 @@ def watsonx_rerank(request):
     members(options, [], ["inputs", "top_n"])
     documents = [d["text"] for d in body["inputs"]]
     return Reply(200, {"model_id": "m", "input_token_count": 30, "results": [
-        {"index": i, "score": s, **({"input": {"text": documents[i]}} if options.get("inputs") else {})}
+        {"index": i, "score": s,
+         **({"input": {"text": documents[i]}} if options.get("inputs") else {})}
         for s, i in ranked(body["query"], documents, options.get("top_n"))]})
 
 
