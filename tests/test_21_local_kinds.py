@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from inferd import Inferd
+from inferd import Inferd, wait_until
 
 FIXTURES = os.path.join(os.path.dirname(__file__), "..", "src", "engine", "fixtures")
 EMBEDDINGS = ["distilbert", "electra", "mpnet", "roberta"]
@@ -220,6 +220,101 @@ def test_a_model_does_its_own_task_only(kinds, name, task, reason):
     answer = create(kinds, task, name, "other")
     assert (answer.status, answer.reason) == (400, reason)
     assert kinds.get("/_inference/other").status == 404
+
+
+# ---- tokenizers that come with RoBERTa's kind ----
+
+def byte_level():
+    """A tokenizer.json whose tokens are letters, and what writes ids as text."""
+    letters = [chr(c) for c in range(ord("A"), ord("A") + 59)]
+    vocab = {"<s>": CLS, "<pad>": 1, "</s>": SEP, "<unk>": 0}
+    vocab.update({letters[i - 5]: i for i in range(5, 5 + len(letters))})
+    tokenizer = {
+        "version": "1.0", "added_tokens": [
+            {"id": v, "content": k, "single_word": False, "lstrip": False, "rstrip": False,
+             "normalized": False, "special": True} for k, v in vocab.items() if k[0] == "<" and len(k) > 1],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
+                          "use_regex": True},
+        "post_processor": {"type": "RobertaProcessing", "sep": ["</s>", SEP], "cls": ["<s>", CLS],
+                           "trim_offsets": True, "add_prefix_space": False},
+        "model": {"type": "BPE", "dropout": None, "unk_token": None, "merges": [],
+                  "continuing_subword_prefix": "", "end_of_word_suffix": "", "fuse_unk": False,
+                  "vocab": {**vocab, "Ġ": 4}}}
+    return tokenizer, lambda part: "".join(letters[i - 5] for i in part)
+
+
+def unigram():
+    """The same of a sentencepiece model; its words are written apart."""
+    tokens = ["<unk>", "<pad>", "<s>", "</s>", "▁"] + [f"▁w{i}" for i in range(5, 64)]
+    tokenizer = {
+        "version": "1.0", "added_tokens": [], "normalizer": None,
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "add_prefix_space": True,
+                          "prepend_scheme": "always"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}},
+                       {"Sequence": {"id": "A", "type_id": 0}},
+                       {"SpecialToken": {"id": "</s>", "type_id": 0}}],
+            "pair": [{"SpecialToken": {"id": "<s>", "type_id": 0}},
+                     {"Sequence": {"id": "A", "type_id": 0}},
+                     {"SpecialToken": {"id": "</s>", "type_id": 0}},
+                     {"Sequence": {"id": "B", "type_id": 0}},
+                     {"SpecialToken": {"id": "</s>", "type_id": 0}}],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [CLS], "tokens": ["<s>"]},
+                               "</s>": {"id": "</s>", "ids": [SEP], "tokens": ["</s>"]}}},
+        "model": {"type": "Unigram", "unk_id": 0,
+                  "vocab": [[t, 0.0 if i < 4 else -float(len(t))] for i, t in enumerate(tokens)]}}
+    return tokenizer, lambda part: " ".join(f"w{i}" for i in part)
+
+
+def with_tokenizer(models, name, as_name, kind):
+    tokenizer, text_of = kind()
+    model(models, name, as_name, tokenizer=tokenizer)
+    os.unlink(os.path.join(models, as_name, "vocab.txt"))
+    return text_of
+
+
+def test_byte_level_tokens(kinds):
+    text_of = with_tokenizer(kinds.models, "roberta_sparse", "letters", byte_level)
+    made = create(kinds, "sparse_embedding", "letters")
+    assert made.status == 200, made
+    for ids, expected in cases("roberta_sparse"):
+        answer = kinds.post("/_inference/letters", {"input": text_of(ids[1:-1])})
+        got = answer.json["sparse_embedding"][0]["embedding"]
+        wanted = sorted((x for x in expected if x > TOLERANCE), reverse=True)
+        assert near([x for x in got.values() if x > TOLERANCE], wanted)
+    assert kinds.delete("/_inference/letters").status == 200
+
+
+def test_unigram_tokens(kinds):
+    text_of = with_tokenizer(kinds.models, "xlm_roberta_rerank", "sentences", unigram)
+    made = create(kinds, "rerank", "sentences")
+    assert made.status == 200, made
+    for ids, (score,) in cases("xlm_roberta_rerank"):
+        middle = ids.index(SEP)
+        answer = kinds.post("/_inference/sentences", {
+            "query": text_of(ids[1:middle]), "input": [text_of(ids[middle + 1:-1])]})
+        assert abs(answer.json["rerank"][0]["relevance_score"] - score) < TOLERANCE
+    assert kinds.delete("/_inference/sentences").status == 200
+
+
+# ---- a folder that changes its kind ----
+
+def test_a_replaced_folder_does_another_task(kinds, tmp_path):
+    models = str(tmp_path / "models")
+    model(models, "bert_rerank", "changing")
+    server = Inferd(tmp_path / "own", settings={"path.models": models}).start()
+    assert create(server, "rerank", "changing").status == 200
+    server.stop(20)
+    shutil.rmtree(os.path.join(models, "changing"))
+    model(models, "bert_sparse", "changing")
+    server.start()
+    answer = wait_until(lambda: server.post("/_inference/changing", {
+        "query": "w9", "input": ["w10", "w11"]}), 20)
+    assert answer.status == 400
+    assert answer.reason == "model [changing] cannot do [rerank] with [2] inputs"
+    server.stop(20)
 
 
 # ---- what stands in front of a text ----
