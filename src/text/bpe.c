@@ -29,6 +29,7 @@ struct bpe {
     uint32_t mask;
     unsigned shift;
     bool byte_level, byte_fallback, fuse_unknown, ignore_merges;
+    bool gaps;           /* some bytes of the alphabet have no token and are left out */
     int32_t unknown;     /* -1: unknown characters are left out */
     int32_t bytes[256];  /* ids: of the byte alphabet, or of <0x00> to <0xFF>; -1: none */
     uint32_t continuing; /* trie node of continuing_subword_prefix; 0: no token has it */
@@ -60,6 +61,7 @@ static void read_bytes(struct bpe *m)
         char text[6] = {'<', '0', 'x', digits[b >> 4], digits[b & 15], '>'};
         size_t n = m->byte_level ? utf8_put(text, chars[b]) : sizeof(text);
         m->bytes[b] = vocab_find(m->vocab, str_n(text, n));
+        m->gaps |= m->byte_level && m->bytes[b] < 0;
     }
 }
 
@@ -214,6 +216,32 @@ static void add_symbol(struct word *w, int32_t id, uint32_t n)
     w->n++;
 }
 
+/* What the reference counts in: bytes of the text in the byte alphabet. It makes a difference only
+ * where bytes are left out, as lengths are then added up over what is not there. */
+static uint32_t alphabet_length(const struct bpe *m, uint8_t byte)
+{
+    return m->gaps && (byte < '!' || byte > '~') ? 2 : 1;
+}
+
+/* Walks a text by what it is in the alphabet. */
+struct cursor {
+    uint32_t i;  /* byte of the text */
+    uint32_t to; /* where it ends in the alphabet */
+};
+
+/* The byte of the text that is byte `target` of its form in the alphabet; targets never go back. */
+static uint32_t out_of_lengths(const struct bpe *m, struct str text, struct cursor *c,
+                               uint32_t target)
+{
+    if (!m->gaps)
+        return target;
+    if (c->to == 0)
+        c->to = alphabet_length(m, (uint8_t)text.p[0]);
+    while (c->to <= target && c->i + 1 < text.n)
+        c->to += alphabet_length(m, (uint8_t)text.p[++c->i]);
+    return c->i;
+}
+
 static int32_t find_char(const struct bpe *m, struct str c, bool first, bool last)
 {
     const struct trie *t = m->vocab->trie;
@@ -269,11 +297,12 @@ static void add_chars(struct word *w, struct str text)
         int32_t id = w->m->byte_level ? w->m->bytes[(uint8_t)c.p[0]]
                                       : find_char(w->m, c, i == 0, i + n == text.n);
         i += n;
+        uint32_t length = w->m->gaps ? alphabet_length(w->m, (uint8_t)c.p[0]) : (uint32_t)n;
         if (id >= 0) {
             flush(w, &u);
-            add_symbol(w, id, (uint32_t)n);
+            add_symbol(w, id, length);
         } else if (!add_fallback(w, c)) {
-            add_unknown(w, (uint32_t)n, &u);
+            add_unknown(w, length, &u);
         }
     }
     flush(w, &u);
@@ -296,10 +325,14 @@ static void encode_word(const struct bpe *m, const struct norm_text *t, uint32_t
     w.heap = (struct candidate *)(w.symbols + text.n);
     add_chars(&w, text);
     merge_all(&w);
+    struct cursor c = {0};
+    uint32_t at = 0;
     for (uint32_t i = 0; w.n && i != NONE; i = w.symbols[i].next) {
-        uint32_t n = w.symbols[i].n;
-        pieces_add(out, w.symbols[i].id, t->begin[from], t->end[from + n - 1]);
-        from += n;
+        uint32_t end = at + w.symbols[i].n;
+        uint32_t first = from + out_of_lengths(m, text, &c, at);
+        uint32_t last = from + out_of_lengths(m, text, &c, end - 1);
+        pieces_add(out, w.symbols[i].id, t->begin[first], t->end[last]);
+        at = end;
     }
 }
 

@@ -8,7 +8,7 @@
  *
  * A tokenizer is immutable and counted. Any bytes may come in: malformed UTF-8 is read as Python's
  * errors="replace" would (U+FFFD). Offsets in `out` are bytes of the original text.
- * Reference: huggingface/tokenizers (BertNormalizer, BertPreTokenizer, WordPiece). Thread: any. */
+ * Reference: huggingface/tokenizers 0.21 (WordPiece, BPE, Unigram). Thread: any. */
 #ifndef INFERD_TOKENIZER_H
 #define INFERD_TOKENIZER_H
 
@@ -34,7 +34,8 @@ struct tokens {
     uint32_t n_untruncated; /* what it would have been, special tokens included */
 };
 
-/* From a snapshot folder: tokenizer.json, else vocab.txt with tokenizer_config.json. */
+/* From a snapshot folder: tokenizer.json, else vocab.json with merges.txt, else vocab.txt; the
+ * latter two with tokenizer_config.json. */
 struct err *tokenizer_open_snapshot(const char *folder, struct tokenizer **out);
 struct tokenizer *tokenizer_ref(struct tokenizer *);
 void tokenizer_unref(struct tokenizer *);
