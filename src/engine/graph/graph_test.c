@@ -166,23 +166,39 @@ static void for_all(op_check *check)
             check(k, widths[w]);
 }
 
-static void check_embed(const struct kernels *k, uint32_t n)
+/* Token i in its sequence of 7; with pads, token 1 is padding and those behind it come earlier. */
+static size_t position_of(size_t i, bool pads)
+{
+    if (pads && i == 1)
+        return 1;
+    return i % 7 + 2 - (pads && i > 1 && i < 7);
+}
+
+static void check_embed_pads(const struct kernels *k, uint32_t n, bool pads)
 {
     static float out[MAX_TOKENS * MAX_WIDTH];
     struct lab lab = lab_new(k, n);
     uint32_t in[] = {constant(&lab, MAX_TOKENS, n, false), constant(&lab, 9, n, false),
                      constant(&lab, 1, n, false)};
     float *word = kept(&lab, in[0]), *place = kept(&lab, in[1]), *type = kept(&lab, in[2]);
-    uint32_t y = node(&lab, &op_embed, in, 3, (struct attr){.position_base = 2});
+    uint32_t y = node(&lab, &op_embed, in, 3, (struct attr){.position_base = 2, .pads = pads});
     lab_run(&lab, y, 1, 20, 7, out);
     for (size_t i = 0; i < 20; i++)
         for (size_t j = 0; j < n; j++)
             near(out[i * n + j],
-                 (double)word[i * n + j] + (double)place[(i % 7 + 2) * n + j] + (double)type[j], 1);
+                 (double)word[i * n + j] + (double)place[position_of(i, pads) * n + j] +
+                     (double)type[j],
+                 1);
     free(word);
     free(place);
     free(type);
     lab_free(&lab);
+}
+
+static void check_embed(const struct kernels *k, uint32_t n)
+{
+    check_embed_pads(k, n, false);
+    check_embed_pads(k, n, true);
 }
 
 static void check_linear(const struct kernels *k, uint32_t n)
@@ -309,14 +325,43 @@ static void check_pool(const struct kernels *k, uint32_t n)
     }
 }
 
+/* As wide as several items of the op, over more tokens than one of its tiles. */
+static void check_splade(const struct kernels *k, uint32_t depth)
+{
+    enum { COLUMNS = 301, TOKENS = 140, LENGTH = 33, SEQUENCES = 5 };
+    static float out[SEQUENCES * COLUMNS];
+    struct lab lab = lab_new(k, depth);
+    uint32_t in[] = {lab.x, constant(&lab, COLUMNS, depth, false),
+                     constant(&lab, COLUMNS, 0, false)};
+    float *w = kept(&lab, in[1]), *bias = kept(&lab, in[2]);
+    uint32_t y = node(&lab, &op_splade, in, 3, (struct attr){0});
+    lab_run(&lab, y, 2, TOKENS, LENGTH, out);
+    for (size_t s = 0; s < SEQUENCES; s++)
+        for (size_t j = 0; j < COLUMNS; j++) {
+            double most = 0;
+            for (size_t r = s * LENGTH; r < (s + 1) * LENGTH && r < TOKENS; r++) {
+                double sum = (double)bias[j];
+                for (size_t i = 0; i < depth; i++)
+                    sum += (double)lab.table[r * depth + i] * (double)w[j * depth + i];
+                most = sum > most ? sum : most;
+            }
+            near(out[s * COLUMNS + j], log1p(most), 8);
+        }
+    free(w);
+    free(bias);
+    lab_free(&lab);
+}
+
 /* One head: q, k and v are all x itself, seen at three columns. */
-static void check_attention(const struct kernels *k, uint32_t d)
+static void check_attention_bias(const struct kernels *k, uint32_t d, bool biased)
 {
     static float out[MAX_TOKENS * MAX_WIDTH];
     enum { LENGTH = 37 };
     double e[LENGTH];
     struct lab lab = lab_new(k, d + 2);
-    uint32_t y = node(&lab, &op_attention, (uint32_t[]){lab.x, lab.x, lab.x}, 3,
+    uint32_t in[] = {lab.x, lab.x, lab.x, constant(&lab, 1, 2 * MAX_TOKENS - 1, false)};
+    const float *bias = constant_data(&lab, in[3]) + MAX_TOKENS - 1;
+    uint32_t y = node(&lab, &op_attention, in, biased ? 4 : 3,
                       (struct attr){.heads = 1, .width = d, .column = {0, 1, 2}});
     lab_run(&lab, y, 1, 2 * LENGTH, LENGTH, out);
     for (size_t r = 0; r < 2 * LENGTH; r++) {
@@ -326,7 +371,8 @@ static void check_attention(const struct kernels *k, uint32_t d)
             double dot = 0;
             for (size_t j = 0; j < d; j++)
                 dot += (double)q[j] * (double)x[i * (d + 2) + j + 1];
-            sum += e[i] = exp(dot / sqrt(d));
+            double more = biased ? (double)bias[(ptrdiff_t)i - (ptrdiff_t)(r % LENGTH)] : 0;
+            sum += e[i] = exp(dot / sqrt(d) + more);
         }
         for (size_t j = 0; j < d; j++) {
             double want = 0;
@@ -336,6 +382,12 @@ static void check_attention(const struct kernels *k, uint32_t d)
         }
     }
     lab_free(&lab);
+}
+
+static void check_attention(const struct kernels *k, uint32_t d)
+{
+    check_attention_bias(k, d, false);
+    check_attention_bias(k, d, true);
 }
 
 static void test_embed(void **state)
@@ -366,6 +418,11 @@ static void test_l2_normalize(void **state)
 static void test_pool(void **state)
 {
     for_all(check_pool);
+}
+
+static void test_splade(void **state)
+{
+    for_all(check_splade);
 }
 
 static void test_attention(void **state)
@@ -409,6 +466,13 @@ static void test_shapes_are_refused(void **state)
     refused(&lab, &op_attention, (uint32_t[]){x, x, x}, 3,
             (struct attr){.heads = 2, .column = {0, 0, 1}});
     refused(&lab, &op_attention, (uint32_t[]){x, x, pooled_x}, 3, (struct attr){.heads = 2});
+    refused(&lab, &op_attention, (uint32_t[]){x, x, x, x}, 4, (struct attr){.heads = 2});
+    refused(&lab, &op_attention, (uint32_t[]){x, x, x, w5}, 4, (struct attr){.heads = 2});
+    refused(&lab, &op_attention, (uint32_t[]){x, x, x, w}, 4, (struct attr){.heads = 3});
+    refused(&lab, &op_splade, (uint32_t[]){x, w}, 2, none);
+    refused(&lab, &op_splade, (uint32_t[]){x, w5, four}, 3, none);
+    refused(&lab, &op_splade, (uint32_t[]){x, w, six}, 3, none);
+    refused(&lab, &op_splade, (uint32_t[]){pooled_x, w, four}, 3, none);
     refused(&lab, &op_embed, (uint32_t[]){w, w5, w}, 3, none);
     refused(&lab, &op_embed, (uint32_t[]){w}, 1, none);
     refused(&lab, &op_embed, (uint32_t[]){w, x}, 2, none);
@@ -527,6 +591,7 @@ int main(void)
         cmocka_unit_test(test_elementwise),
         cmocka_unit_test(test_l2_normalize),
         cmocka_unit_test(test_pool),
+        cmocka_unit_test(test_splade),
         cmocka_unit_test(test_attention),
         cmocka_unit_test(test_fuse_changes_nothing_else),
         cmocka_unit_test(test_fuse_leaves_shared_values),
