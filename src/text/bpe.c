@@ -496,10 +496,10 @@ static struct err *bpe_open(const struct json *root, const struct vocab *vocab, 
     return NULL;
 }
 
-static bool bpe_may_cut(const void *model)
+static bool bpe_may_cut(const void *model, struct str text)
 {
     const struct bpe *m = model;
-    return pipeline_may_cut(&m->pipeline);
+    return pipeline_may_cut(&m->pipeline, text);
 }
 
 static void bpe_encode(const void *model, struct str text, uint32_t at, struct pieces *out)

@@ -16,7 +16,7 @@ struct charsmap {
     uint32_t n_units;
     const char *texts; /* replacements, in `bytes` */
     size_t n_texts;
-    bool ascii_changes[128];
+    bool ascii_changes[128], keeps_ascii;
 };
 
 static int base64_value(char c)
@@ -114,12 +114,20 @@ struct charsmap *charsmap_read(struct str base64)
         charsmap_free(m);
         return NULL;
     }
+    m->keeps_ascii = true;
     for (int c = 0; c < 128; c++) {
         char text = (char)c;
         struct str to;
-        m->ascii_changes[c] = c == '\r' || lookup(m, str_n(&text, 1), &to);
+        bool found = lookup(m, str_n(&text, 1), &to);
+        m->ascii_changes[c] = c == '\r' || found;
+        m->keeps_ascii &= !(found && to.n == 0 && c >= ' ' && c <= '~');
     }
     return m;
+}
+
+bool charsmap_keeps_ascii(const struct charsmap *m)
+{
+    return m->keeps_ascii;
 }
 
 void charsmap_free(struct charsmap *m)

@@ -14,6 +14,8 @@ struct charsmap;
 /* From base64. NULL: damaged. */
 struct charsmap *charsmap_read(struct str base64);
 void charsmap_free(struct charsmap *);
+/* No printable character of ASCII is removed. */
+bool charsmap_keeps_ascii(const struct charsmap *);
 /* Appends to `out`. */
 void charsmap_apply(const struct charsmap *, const struct norm_text *in, uint32_t at,
                     struct norm_text *out);

@@ -247,13 +247,27 @@ void normalizer_run(const struct normalizer *n, struct str text, uint32_t at, st
     norm_text_free(&other);
 }
 
-bool normalizer_may_cut(const struct normalizer *n)
+/* What a charsmap removes from the very beginning shifts all origins after it, in the reference:
+ * the text must begin with something that stays. */
+static bool begins_plainly(struct str text)
+{
+    for (size_t i = 0; i < 2 && i < text.n; i++) {
+        if (text.p[i] < ' ' || text.p[i] > '~')
+            return false;
+    }
+    return true;
+}
+
+bool normalizer_may_cut(const struct normalizer *n, struct str text)
 {
     for (size_t i = 0; i < n->n; i++) {
         const struct step *s = &n->steps[i];
         if (s->kind == STEP_STRIP || s->kind == STEP_PREPEND)
             return false;
         if (s->kind == STEP_REPLACE && (s->pattern != PATTERN_SPACES || s->at_least < 2))
+            return false;
+        if (s->kind == STEP_CHARSMAP &&
+            !(charsmap_keeps_ascii(s->charsmap) && begins_plainly(text)))
             return false;
     }
     return true;

@@ -20,8 +20,8 @@ struct normalizer;
 /* Null or absent: nothing is changed. Errors name the member. */
 struct err *normalizer_read(const struct json *, struct normalizer **out);
 void normalizer_free(struct normalizer *);
-/* A text cut between a letter or digit of ASCII and a space before a letter comes out the same. */
-bool normalizer_may_cut(const struct normalizer *);
+/* The text cut between a letter of ASCII and a space before another comes out the same. */
+bool normalizer_may_cut(const struct normalizer *, struct str text);
 /* `out` is empty before; `at`: the origin of the text's first byte. */
 void normalizer_run(const struct normalizer *, struct str text, uint32_t at, struct norm_text *out);
 

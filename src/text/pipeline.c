@@ -27,9 +27,9 @@ void pipeline_deinit(struct pipeline *p)
     *p = (struct pipeline){0};
 }
 
-bool pipeline_may_cut(const struct pipeline *p)
+bool pipeline_may_cut(const struct pipeline *p, struct str text)
 {
-    return normalizer_may_cut(p->normalizer) && pretokenizer_may_cut(p->pretokenizer);
+    return normalizer_may_cut(p->normalizer, text) && pretokenizer_may_cut(p->pretokenizer);
 }
 
 static void encode(const struct pipeline *p, word_encode *word, const void *model,

@@ -26,7 +26,7 @@ typedef void word_encode(const void *model, const struct norm_text *, uint32_t f
 
 struct err *pipeline_read(const struct json *root, struct pipeline *out);
 void pipeline_deinit(struct pipeline *);
-bool pipeline_may_cut(const struct pipeline *);
+bool pipeline_may_cut(const struct pipeline *, struct str text);
 void pipeline_encode(const struct pipeline *, word_encode *, const void *model, struct str text,
                      uint32_t at, struct pieces *out);
 void pipeline_encode_normalized(const struct pipeline *, word_encode *, const void *model,

@@ -107,8 +107,6 @@ static bool is_letter(char c)
 /* Where a long text can be cut: a little at a time stays in the cache, and memory stays small. */
 static size_t part_end(const struct tokenizer *t, struct str text, size_t from, size_t to)
 {
-    if (!t->may_cut)
-        return to;
     for (size_t i = from + t->part_bytes; i + 1 < to; i++) {
         if (text.p[i] == ' ' && is_letter(text.p[i - 1]) && is_letter(text.p[i + 1]))
             return i;
@@ -119,9 +117,11 @@ static size_t part_end(const struct tokenizer *t, struct str text, size_t from, 
 static void encode_piece(const struct tokenizer *t, struct str text, size_t from, size_t to,
                          struct pieces *out)
 {
+    struct str piece = {text.p + from, to - from};
+    bool may_cut = t->may_cut && piece.n > t->part_bytes && t->kind->may_cut(t->model, piece);
     while (from < to) {
-        size_t end = part_end(t, text, from, to);
-        struct str piece = {text.p + from, end - from};
+        size_t end = may_cut ? part_end(t, text, from, to) : to;
+        piece = str_n(text.p + from, end - from);
         if (t->normalized.empty)
             t->kind->encode(t->model, piece, (uint32_t)from, out);
         else

@@ -58,9 +58,9 @@ struct tokenizer_kind {
      * Errors name the member only; the caller adds the file. */
     struct err *(*open)(const struct json *root, const struct vocab *, void **out);
     void (*free)(void *);
-    /* A text may be cut between a letter or digit of ASCII and a space before a letter of ASCII,
-     * with the same tokens coming out. NULL: no, or the kind keeps little of a text anyway. */
-    bool (*may_cut)(const void *);
+    /* This text may be cut between a letter of ASCII and a space before another, with the same
+     * tokens coming out. NULL: no, or the kind keeps little of a text anyway. */
+    bool (*may_cut)(const void *, struct str text);
     /* Tokens of a piece of text, whose first byte is byte `at` of the original. */
     void (*encode)(const void *, struct str text, uint32_t at, struct pieces *out);
     /* The same in two steps, for tokens that are looked for in normalised text. `out` is empty. */

@@ -229,7 +229,7 @@ static void mark_added(struct tokenizer *t)
 /* Cutting a text must not come between what a normalised added token is or takes along. */
 static bool may_cut(const struct tokenizer *t)
 {
-    if (!t->kind->may_cut || !t->kind->may_cut(t->model))
+    if (!t->kind->may_cut)
         return false;
     for (size_t i = 0; i < t->n_added; i++) {
         const struct added_token *a = &t->added[i];

@@ -251,10 +251,10 @@ static struct err *unigram_open(const struct json *root, const struct vocab *voc
     return NULL;
 }
 
-static bool unigram_may_cut(const void *model)
+static bool unigram_may_cut(const void *model, struct str text)
 {
     const struct unigram *m = model;
-    return pipeline_may_cut(&m->pipeline);
+    return pipeline_may_cut(&m->pipeline, text);
 }
 
 static void unigram_encode(const void *model, struct str text, uint32_t at, struct pieces *out)
