@@ -44,9 +44,12 @@ struct err *verdict_err(struct str inference_id, int upstream_status, const stru
     int status = v->status ? v->status : status_is_known(upstream_status) ? upstream_status : 400;
     const char *sep = v->message.n ? ". Error message: [" : "";
     struct err *e =
-        err_status(status, "%.*s for request from inference entity id [%.*s] status [%d]%s%.*s%s",
-                   STR_ARG(v->prefix), STR_ARG(inference_id), upstream_status, sep,
-                   STR_ARG(v->message), v->message.n ? "]" : "");
+        v->whole
+            ? err_status(status, "%.*s", STR_ARG(v->prefix))
+            : err_status(status,
+                         "%.*s for request from inference entity id [%.*s] status [%d]%s%.*s%s",
+                         STR_ARG(v->prefix), STR_ARG(inference_id), upstream_status, sep,
+                         STR_ARG(v->message), v->message.n ? "]" : "");
     e->elsewhere = goes_elsewhere(upstream_status);
     e->chat_type = dup_str(v->chat_type);
     e->chat_code = dup_str(v->chat_code);

@@ -35,6 +35,16 @@ static void texts(void **state)
                   "status [503]");
 }
 
+static void a_verdict_may_say_it_all(void **state)
+{
+    struct verdict v = verdict("unsaid");
+    v.whole = true;
+    struct err *e = verdict_err(STR("my-ep"), 429, &v);
+    assert_string_equal(e->reason, "Received a rate limit status code");
+    assert_int_equal(e->status, 429);
+    err_free(e);
+}
+
 static void expect_status(int upstream, int want)
 {
     struct verdict v = verdict(NULL);
@@ -164,6 +174,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts),
+        cmocka_unit_test(a_verdict_may_say_it_all),
         cmocka_unit_test(statuses),
         cmocka_unit_test(a_verdict_may_name_the_status),
         cmocka_unit_test(chat_members_are_copied),

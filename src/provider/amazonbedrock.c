@@ -278,6 +278,7 @@ static void judge(const struct endpoint *ep, const struct http_in *in, struct ve
     struct str type = aws_error_type(in);
     out->action = VERDICT_FAIL;
     out->status = 500;
+    out->whole = true;
     out->prefix = arena_printf(in->arena, "AmazonBedrock %s failure: [%.*s]", what,
                                STR_ARG(sdk_message(in, type)));
     if (type.n)

@@ -271,6 +271,8 @@ static void expect_verdict(struct run *r, const struct json *want, const struct 
     key_if_str(&w, "message", v.message);
     if (v.status)
         json_key_i64(&w, "status", v.status);
+    if (v.whole)
+        json_key_bool(&w, "whole", true);
     key_if_str(&w, "chat_type", v.chat_type);
     key_if_str(&w, "chat_code", v.chat_code);
     key_if_str(&w, "chat_param", v.chat_param);

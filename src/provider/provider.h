@@ -21,6 +21,7 @@ struct verdict {
     struct str prefix;  /* "Received a rate limit status code": ES's words, providers.md 1.3 */
     struct str message; /* what the provider's body says; {NULL, 0}: nothing */
     int status;         /* what the client gets; 0: by the rule of providers.md 1.4 */
+    bool whole;         /* prefix is all that is said: neither endpoint nor status */
     struct str chat_type, chat_code, chat_param; /* for the chat envelope; {NULL, 0}: derived */
 };
 
