@@ -104,12 +104,14 @@ def check_endpoint(endpoint, what):
     validate(f"/components/schemas/inference._types.{name}ServiceSettings", settings, what)
 
 
-def without_metadata(body):
+def without_wrongly_declared(body):
+    """Members of metadata are declared as objects only; some texts as oneOf two kinds of text."""
     if isinstance(body, list):
-        return [without_metadata(v) for v in body]
+        return [without_wrongly_declared(v) for v in body]
     if not isinstance(body, dict):
         return body
-    return {k: {} if k in ("metadata", "transient_metadata") else without_metadata(v)
+    return {k: {} if k in ("metadata", "transient_metadata") else
+            None if k in ("full_name", "email", "reason") else without_wrongly_declared(v)
             for k, v in body.items()}
 
 
@@ -124,8 +126,8 @@ def check(method, path, status, body):
             license=dict({"expiry_date_in_millis": 0}, **body["license"]))
     if path == "/_security/_authenticate":  # declares metadata as objects only
         body = dict(body, metadata={})
-    if path.startswith("/_security"):  # declares members of metadata as objects only
-        body = without_metadata(body)
+    if path.startswith("/_security"):
+        body = without_wrongly_declared(body)
     pointer = pointer_of(method, path)
     if not pointer:
         return False

@@ -15,6 +15,26 @@ void delete_api_key(struct request *);
 void put_api_key(struct request *);
 void query_api_key(struct request *);
 
+/* security_users.c */
+void put_user(struct request *);
+void get_user(struct request *);
+void delete_user(struct request *);
+void post_password(struct request *);
+void post_enable(struct request *);
+void post_disable(struct request *);
+void query_user(struct request *);
+void post_has_privileges(struct request *);
+void post_clear_cache(struct request *);
+
+/* security_roles.c */
+void put_role(struct request *);
+void get_role(struct request *);
+void delete_role(struct request *);
+void post_roles(struct request *);
+void delete_roles(struct request *);
+void query_role(struct request *);
+void get_privileges(struct request *);
+
 /* security_routes.c */
 void security_routes_add(struct router *);
 

@@ -3,7 +3,10 @@
  * user it is about: the call itself finds out. */
 #include "security_api.h"
 
-#define KEY "cluster:admin/xpack/security/api_key"
+#define SEC  "cluster:admin/xpack/security"
+#define KEY  SEC "/api_key"
+#define USER SEC "/user"
+#define ROLE SEC "/role"
 
 static const char *const refresh_params[] = {"refresh", NULL};
 static const char *const key_params[] = {
@@ -12,6 +15,9 @@ static const char *const key_params[] = {
     NULL};
 static const char *const key_query_params[] = {"with_limited_by", "with_profile_uid", "typed_keys",
                                                NULL};
+
+static const char *const user_params[] = {"with_profile_uid", NULL};
+static const char *const realm_params[] = {"usernames", NULL};
 
 static const struct route routes[] = {
     /* method, path, privilege, action, parameters, flags, handler */
@@ -28,6 +34,65 @@ static const struct route routes[] = {
      0, query_api_key},
     {HTTP_POST, "/_security/_query/api_key", PRIV_READ_OWN_API_KEY, KEY "/query", key_query_params,
      0, query_api_key},
+
+    {HTTP_PUT, "/_security/user/{name}", PRIV_MANAGE_SECURITY, USER "/put", refresh_params,
+     ROUTE_BODY, put_user},
+    {HTTP_PUT, "/_security/user/{name}/_password", PRIV_NONE, USER "/change_password",
+     refresh_params, ROUTE_BODY, post_password},
+    {HTTP_PUT, "/_security/user/_password", PRIV_NONE, USER "/change_password", refresh_params,
+     ROUTE_BODY, post_password},
+    {HTTP_PUT, "/_security/user/{name}/_enable", PRIV_MANAGE_SECURITY, USER "/set_enabled",
+     refresh_params, 0, post_enable},
+    {HTTP_PUT, "/_security/user/{name}/_disable", PRIV_MANAGE_SECURITY, USER "/set_enabled",
+     refresh_params, 0, post_disable},
+    {HTTP_POST, "/_security/user/{name}", PRIV_MANAGE_SECURITY, USER "/put", refresh_params,
+     ROUTE_BODY, put_user},
+    {HTTP_POST, "/_security/user/{name}/_password", PRIV_NONE, USER "/change_password",
+     refresh_params, ROUTE_BODY, post_password},
+    {HTTP_POST, "/_security/user/_password", PRIV_NONE, USER "/change_password", refresh_params,
+     ROUTE_BODY, post_password},
+    {HTTP_POST, "/_security/user/{name}/_enable", PRIV_MANAGE_SECURITY, USER "/set_enabled",
+     refresh_params, 0, post_enable},
+    {HTTP_POST, "/_security/user/{name}/_disable", PRIV_MANAGE_SECURITY, USER "/set_enabled",
+     refresh_params, 0, post_disable},
+    {HTTP_GET, "/_security/user", PRIV_READ_SECURITY, USER "/get", user_params, 0, get_user},
+    {HTTP_GET, "/_security/user/{name}", PRIV_READ_SECURITY, USER "/get", user_params, 0, get_user},
+    {HTTP_DELETE, "/_security/user/{name}", PRIV_MANAGE_SECURITY, USER "/delete", refresh_params, 0,
+     delete_user},
+    {HTTP_GET, "/_security/_query/user", PRIV_READ_SECURITY, USER "/query", user_params, 0,
+     query_user},
+    {HTTP_GET, "/_security/user/_has_privileges", PRIV_NONE, USER "/has_privileges", NULL,
+     ROUTE_BODY, post_has_privileges},
+    {HTTP_GET, "/_security/user/{name}/_has_privileges", PRIV_NONE, USER "/has_privileges", NULL,
+     ROUTE_BODY, post_has_privileges},
+    {HTTP_POST, "/_security/_query/user", PRIV_READ_SECURITY, USER "/query", user_params, 0,
+     query_user},
+    {HTTP_POST, "/_security/user/_has_privileges", PRIV_NONE, USER "/has_privileges", NULL,
+     ROUTE_BODY, post_has_privileges},
+    {HTTP_POST, "/_security/user/{name}/_has_privileges", PRIV_NONE, USER "/has_privileges", NULL,
+     ROUTE_BODY, post_has_privileges},
+    {HTTP_PUT, "/_security/role/{name}", PRIV_MANAGE_SECURITY, ROLE "/put", refresh_params, 0,
+     put_role},
+    {HTTP_POST, "/_security/role/{name}", PRIV_MANAGE_SECURITY, ROLE "/put", refresh_params, 0,
+     put_role},
+    {HTTP_POST, "/_security/role", PRIV_MANAGE_SECURITY, ROLE "/bulk_put", refresh_params,
+     ROUTE_BODY, post_roles},
+    {HTTP_DELETE, "/_security/role", PRIV_MANAGE_SECURITY, ROLE "/bulk_delete", refresh_params,
+     ROUTE_BODY, delete_roles},
+    {HTTP_GET, "/_security/role", PRIV_READ_SECURITY, ROLE "/get", NULL, 0, get_role},
+    {HTTP_GET, "/_security/role/{name}", PRIV_READ_SECURITY, ROLE "/get", NULL, 0, get_role},
+    {HTTP_DELETE, "/_security/role/{name}", PRIV_MANAGE_SECURITY, ROLE "/delete", refresh_params, 0,
+     delete_role},
+    {HTTP_GET, "/_security/_query/role", PRIV_READ_SECURITY, ROLE "/query", NULL, 0, query_role},
+    {HTTP_POST, "/_security/_query/role", PRIV_READ_SECURITY, ROLE "/query", NULL, 0, query_role},
+    {HTTP_GET, "/_security/privilege/_builtin", PRIV_READ_SECURITY, SEC "/privilege/builtin/get",
+     NULL, 0, get_privileges},
+    {HTTP_POST, "/_security/api_key/{name}/_clear_cache", PRIV_MANAGE_SECURITY,
+     SEC "/api_key/cache/clear", NULL, 0, post_clear_cache},
+    {HTTP_POST, "/_security/role/{name}/_clear_cache", PRIV_MANAGE_SECURITY,
+     SEC "/roles/cache/clear", NULL, 0, post_clear_cache},
+    {HTTP_POST, "/_security/realm/{name}/_clear_cache", PRIV_MANAGE_SECURITY,
+     SEC "/realm/cache/clear", realm_params, 0, post_clear_cache},
 };
 
 void security_routes_add(struct router *router)

@@ -53,14 +53,6 @@ static bool may(const struct user *u, enum privilege p, const char *action)
     return !e;
 }
 
-static bool id_listed(struct str list, struct str id)
-{
-    for (struct str one; str_split(&list, ',', &one);)
-        if (str_eq(one, id))
-            return true;
-    return false;
-}
-
 /* Does the call ask for nothing but what is the caller's own? */
 static bool about_own(const struct security_call *c)
 {
@@ -326,7 +318,7 @@ static bool name_matches(struct str pattern, struct str name)
 
 static bool selected(const struct security_call *c, const struct api_key *k, int64_t now_ms)
 {
-    return !key_gone(k, now_ms) && (!c->id.p || id_listed(c->id, k->id)) &&
+    return !key_gone(k, now_ms) && (!c->id.p || name_listed(c->id, k->id)) &&
            (!c->key_name.p || name_matches(c->key_name, k->name)) &&
            (!c->realm.p || str_eq(c->realm, k->realm)) &&
            (!c->username.p || str_eq_c(c->username, k->user.name)) &&

@@ -1,7 +1,7 @@
 /* private: the small checks that the security API's bodies have in common. */
 #include "private.h"
 
-#include <stdio.h>
+#include "account.h"
 
 #define MAX_NAME 507
 
@@ -68,4 +68,21 @@ struct err *check_name(const char *what, struct str name)
                    "symbols in the Basic Latin (ASCII) block. Leading or trailing whitespace is "
                    "not allowed.",
                    what, MAX_NAME);
+}
+
+struct err *realm_change(struct security *s, const struct change *changes, size_t n)
+{
+    struct realm *realm;
+    TRY(store_apply(s->store, changes, n, NULL));
+    TRY(realm_read(s->store, &realm));
+    cell_swap(&s->realm, &realm->counted);
+    return NULL;
+}
+
+bool name_listed(struct str list, struct str name)
+{
+    for (struct str one; str_split(&list, ',', &one);)
+        if (str_eq(one, name))
+            return true;
+    return false;
 }

@@ -28,6 +28,10 @@ struct err *only_members(const struct json *body, const char *parser, const char
 struct err *text_member(const struct json *body, const char *name, struct str *out);
 /* Metadata: an object whose keys do not begin with "_"; "{}" when it is not there. */
 struct err *metadata_member(const struct json *body, const char *what, struct str *out);
+/* Stores a change of users or roles, then works out everybody's rights anew. `writing` is held. */
+struct err *realm_change(struct security *, const struct change *, size_t n);
+/* Is it one of these, which are separated by commas? */
+bool name_listed(struct str list, struct str name);
 /* Users' and roles' names. */
 struct err *check_name(const char *what, struct str name);
 

@@ -106,6 +106,9 @@ struct security_call {
 typedef struct err *security_op(struct security *, struct security_call *);
 
 security_op api_key_create, api_key_get, api_key_invalidate, api_key_update, api_key_query;
+security_op user_put, user_get, user_delete, user_password, user_enable, user_disable, user_query;
+security_op role_put, role_get, role_delete, role_query, roles_put, roles_delete;
+security_op has_privileges, privilege_builtin;
 /* The WWW-Authenticate values, in order. */
 extern const struct str security_challenges[];
 extern const size_t security_n_challenges;

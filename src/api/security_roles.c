@@ -1,0 +1,37 @@
+/* security_roles: roles as resources. What they do is in security/roles.c. */
+#include "security_api.h"
+
+void put_role(struct request *r)
+{
+    security_work(r, role_put);
+}
+
+void get_role(struct request *r)
+{
+    security_work(r, role_get);
+}
+
+void delete_role(struct request *r)
+{
+    security_work(r, role_delete);
+}
+
+void post_roles(struct request *r)
+{
+    security_work(r, roles_put);
+}
+
+void delete_roles(struct request *r)
+{
+    security_work(r, roles_delete);
+}
+
+void query_role(struct request *r)
+{
+    security_work(r, role_query);
+}
+
+void get_privileges(struct request *r)
+{
+    security_work(r, privilege_builtin);
+}

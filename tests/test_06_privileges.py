@@ -1,0 +1,169 @@
+"""Who may do what: every built-in role against every route, and _has_privileges."""
+import pytest
+
+from inferd import MARK, basic
+
+PASS = "pw-" + MARK
+ROLES = ("superuser", "inference_admin", "inference_user", "machine_learning_admin",
+         "machine_learning_user", "monitor", "manage", "none")
+LISTS = {"monitor_inference": "monitor_inference,manage_inference,monitor,manage,all",
+         "manage_inference": "manage_inference,manage,all", "monitor": "monitor,manage,all",
+         "read_security": "read_security,manage_security,all",
+         "manage_security": "manage_security,all",
+         "manage_own_api_key": "manage_own_api_key,manage_api_key,manage_security,all"}
+GIVES = {"superuser": set(LISTS), "inference_admin": {"monitor_inference", "manage_inference"},
+         "inference_user": {"monitor_inference"}, "machine_learning_admin": set(),
+         "machine_learning_user": set(), "monitor": {"monitor", "monitor_inference"},
+         "manage": {"monitor", "monitor_inference", "manage_inference"}, "none": set()}
+BAD = {"no": "such member"}
+M, A, X = "cluster:monitor/", "cluster:admin/xpack/", "cluster:monitor/xpack/inference"
+# Bodies that are refused later than the privilege is looked at: the matrix changes nothing.
+ROUTES = [
+    ("GET", "/", None, "monitor", M + "main"),
+    ("GET", "/_license", None, "monitor", M + "xpack/license/get"),
+    ("GET", "/_xpack", None, "monitor", M + "xpack/info"),
+    ("GET", "/_xpack/usage", None, "monitor", M + "xpack/usage"),
+    ("GET", "/_cluster/health", None, "monitor", M + "health"),
+    ("GET", "/_nodes", None, "monitor", M + "nodes/info"),
+    ("GET", "/_prometheus/metrics", None, "monitor", M + "prometheus/metrics"),
+    ("GET", "/_inference", None, "monitor_inference", X + "/get"),
+    ("GET", "/_inference/_all", None, "monitor_inference", X + "/get"),
+    ("GET", "/_inference/x", None, "monitor_inference", X + "/get"),
+    ("GET", "/_inference/completion/x", None, "monitor_inference", X + "/get"),
+    ("GET", "/_inference/_services", None, "monitor_inference", X + "/services/get"),
+    ("GET", "/_inference/_services/rerank", None, "monitor_inference", X + "/services/get"),
+    ("GET", "/_inference/.diagnostics", None, "monitor_inference", X + "/diagnostics/get"),
+    ("POST", "/_inference/x", BAD, "monitor_inference", X + "/post"),
+    ("POST", "/_inference/completion/x", BAD, "monitor_inference", X + "/post"),
+    ("POST", "/_inference/x/_stream", BAD, "monitor_inference", X + "/post"),
+    ("POST", "/_inference/completion/x/_stream", BAD, "monitor_inference", X + "/post"),
+    ("POST", "/_inference/x/_unified", BAD, "monitor_inference", X + "/unified"),
+    ("PUT", "/_inference/x", BAD, "manage_inference", A + "inference/put"),
+    ("PUT", "/_inference/completion/x", BAD, "manage_inference", A + "inference/put"),
+    ("PUT", "/_inference/x/_update", BAD, "manage_inference", A + "inference/update"),
+    ("PUT", "/_inference/completion/x/_update", BAD, "manage_inference", A + "inference/update"),
+    ("POST", "/_inference/x/_update", BAD, "manage_inference", A + "inference/update"),
+    ("DELETE", "/_inference/x", None, "manage_inference", A + "inference/delete"),
+    ("DELETE", "/_inference/completion/x", None, "manage_inference", A + "inference/delete"),
+    ("POST", "/v1/embeddings", BAD, "monitor_inference", X + "/post"),
+    ("POST", "/v1/chat/completions", BAD, "monitor_inference", X + "/post"),
+    ("POST", "/v1/rerank", BAD, "monitor_inference", X + "/post"),
+    ("POST", "/v2/rerank", BAD, "monitor_inference", X + "/post"),
+    ("GET", "/v1/models", None, "monitor_inference", X + "/get"),
+    ("GET", "/v1/models/x", None, "monitor_inference", X + "/get"),
+    ("GET", "/_security/user", None, "read_security", A + "security/user/get"),
+    ("PUT", "/_security/user/x", BAD, "manage_security", A + "security/user/put"),
+    ("DELETE", "/_security/user/x", None, "manage_security", A + "security/user/delete"),
+    ("PUT", "/_security/user/x/_disable", None, "manage_security", A + "security/user/set_enabled"),
+    ("PUT", "/_security/user/x/_enable", None, "manage_security", A + "security/user/set_enabled"),
+    ("GET", "/_security/_query/user", None, "read_security", A + "security/user/query"),
+    ("GET", "/_security/role", None, "read_security", A + "security/role/get"),
+    ("GET", "/_security/_query/role", None, "read_security", A + "security/role/query"),
+    ("PUT", "/_security/role/x", BAD, "manage_security", A + "security/role/put"),
+    ("POST", "/_security/role", BAD, "manage_security", A + "security/role/bulk_put"),
+    ("DELETE", "/_security/role/x", None, "manage_security", A + "security/role/delete"),
+    ("DELETE", "/_security/role", BAD, "manage_security", A + "security/role/bulk_delete"),
+    ("GET", "/_security/privilege/_builtin", None, "read_security",
+     A + "security/privilege/builtin/get"),
+    ("POST", "/_security/api_key", BAD, "manage_own_api_key", A + "security/api_key/create"),
+    ("DELETE", "/_security/api_key", BAD, "manage_own_api_key",
+     A + "security/api_key/invalidate"),
+    ("PUT", "/_security/api_key/x", BAD, "manage_own_api_key", A + "security/api_key/update"),
+    ("GET", "/_security/_authenticate", None, None, None),
+]
+
+
+@pytest.fixture(scope="module")
+def people(shared):
+    server = shared.get()
+    for name in ("monitor", "manage"):
+        server.put(f"/_security/role/{name}", {"cluster": [name]})
+    for role in ROLES:
+        roles = [] if role == "none" else [role]
+        assert server.put(f"/_security/user/u-{role}",
+                          {"password": PASS, "roles": roles}).status == 200
+    yield {role: basic(f"u-{role}", PASS) for role in ROLES}
+    for role in ROLES:
+        server.delete(f"/_security/user/u-{role}")
+    server.delete("/_security/role", body={"names": ["monitor", "manage"]})
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_matrix(server, people, role):
+    assigned = "" if role == "none" else role
+    for method, path, body, needs, action in ROUTES:
+        answer = server.request(method, path, body, auth=people[role])
+        if needs is None or needs in GIVES[role]:
+            assert answer.status not in (401, 403), (method, path, answer)
+            continue
+        text = (f"action [{action}] is unauthorized for user [u-{role}] with effective roles "
+                f"[{assigned}], this action is granted by the cluster privileges [{LISTS[needs]}]")
+        assert answer.status == 403, (method, path, answer)
+        assert text in answer.text, (method, path, answer)
+        if not path.startswith("/v") and not path.endswith(("_stream", "_unified")):
+            assert answer.json == {"error": {
+                "root_cause": [{"type": "security_exception", "reason": text}],
+                "type": "security_exception", "reason": text}, "status": 403}
+
+
+def test_keys_of_others_need_more_than_keys_of_ones_own(server, people):
+    server.put("/_security/role/own", {"cluster": ["manage_own_api_key"]})
+    server.put("/_security/user/u-own", {"password": PASS, "roles": ["own"]})
+    own = basic("u-own", PASS)
+    keys = "/_security/api_key"
+    theirs = server.post(keys, {"name": "theirs"}).json
+    mine = server.post(keys, {"name": "mine"}, auth=own).json
+    assert [k["id"] for k in server.get(keys + "?owner=true", auth=own).json["api_keys"]] == \
+        [mine["id"]]
+    assert server.get(keys + "?username=u-own&realm_name=default_native", auth=own).status == 200
+    refused = server.get(keys, auth=own)
+    assert (refused.status, refused.reason) == (
+        403, "action [cluster:admin/xpack/security/api_key/get] is unauthorized for user [u-own] "
+        "with effective roles [own], this action is granted by the cluster privileges "
+        "[manage_own_api_key,read_security,manage_api_key,manage_security,all]")
+    listed = server.get("/_security/_query/api_key", auth=own).json
+    assert [k["id"] for k in listed["api_keys"]] == [mine["id"]]
+    assert server.delete(keys, body={"ids": [theirs["id"]]}, auth=own).status == 403
+    assert server.delete(keys, body={"ids": [theirs["id"]], "owner": True}, auth=own).status == 404
+    assert server.put(f"{keys}/{theirs['id']}", {}, auth=own).status == 404
+    gone = server.delete(keys, body={"owner": True}, auth=own).json
+    assert gone["invalidated_api_keys"] == [mine["id"]]
+    assert server.get("/_security/_authenticate",
+                      auth="ApiKey " + theirs["encoded"]).status == 200
+    server.delete("/_security/user/u-own")
+    server.delete("/_security/role/own")
+    server.delete(keys, body={"ids": [theirs["id"]]})
+
+
+def test_has_privileges(server, people):
+    ask = {"cluster": ["monitor", "manage_inference", "monitor_inference", "cluster:monitor/main",
+                       "cluster:admin/xpack/security/*", "manage_ilm"],
+           "index": [{"names": ["a", "b*"], "privileges": ["read"]}],
+           "application": [{"application": "kibana-.kibana", "privileges": ["read"],
+                            "resources": ["*"]}]}
+
+    def asked(role, method="POST", path="/_security/user/_has_privileges"):
+        answer = server.request(method, path, ask, auth=people[role])
+        assert answer.status == 200, answer
+        return answer.json
+    assert asked("superuser", "GET")["has_all_requested"] is True
+    assert asked("monitor", path="/_security/user/u-monitor/_has_privileges") == {
+        "username": "u-monitor", "has_all_requested": False,
+        "cluster": {"monitor": True, "manage_inference": False, "monitor_inference": True,
+                    "cluster:monitor/main": True, "cluster:admin/xpack/security/*": False,
+                    "manage_ilm": False},
+        "index": {"a": {"read": False}, "b*": {"read": False}},
+        "application": {"kibana-.kibana": {"*": {"read": False}}}}
+    assert asked("manage")["cluster"] == {
+        "monitor": True, "manage_inference": True, "monitor_inference": True,
+        "cluster:monitor/main": True, "cluster:admin/xpack/security/*": False, "manage_ilm": False}
+    path = "/_security/user/_has_privileges"
+    assert server.post(path, {"cluster": []}).status == 400
+    assert server.post(path, {"cluster": ["nothing"]}).status == 400
+    assert server.post("/_security/user/u-none/_has_privileges", ask,
+                       auth=people["monitor"]).status == 403
+    key = server.post("/_security/api_key", {"name": "k", "role_descriptors": {
+        "r": {"cluster": ["monitor"]}}}).json
+    answer = server.post(path, ask, auth="ApiKey " + key["encoded"]).json
+    assert answer["cluster"]["monitor"] and not answer["cluster"]["manage_inference"]
+    server.delete("/_security/api_key", body={"ids": [key["id"]]})
