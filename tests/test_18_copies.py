@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from services import BY, C, CC, KEY, R, T, questions, said, same_rows
+from services import BY, C, CC, KEY, R, T, Story, questions, said, same_rows
 from upstream import Reply, Stream, chunk, vector
 
 ASK = {"messages": [{"role": "user", "content": "tell me more"}]}
@@ -190,3 +190,20 @@ def test_a_model_of_the_call(story):
     story.make("groq", CC)
     assert said(story.chunks({**questions(CC), "model": "other"})) == "Echo: tell me more"
     assert story.request.json["model"] == "other"
+
+
+@pytest.mark.parametrize("service, task", [("llama", T), ("openshift_ai", R), ("nvidia", C)])
+def test_without_a_base_url_its_own_address_is_called(spawn, upstream, service, task):
+    """When the operator lets private addresses be."""
+    base = f"inference.upstream.{service}.base_url"
+    recipe = BY[service, task]
+    url = recipe.settings.get("url", "https://x" + CHATS[service][0]).partition("//")[2]
+    url = f"{upstream.url}/{service}/{url.partition('/')[2]}"
+    story = Story(spawn({base: None, "inference.upstream.allow_private": "true"}), upstream)
+    story.make(service, task, url=url)
+    assert story.post().status == 200
+    assert url.endswith(story.request.target)
+    story = Story(spawn({base: None}, name="b"), upstream)
+    answer = story.server.put(f"/_inference/{task}/x", {"service": service, "service_settings": {
+        **recipe.settings, "url": url}})
+    assert answer.status == 400 and "is private, which is not allowed" in answer.text
