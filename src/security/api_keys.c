@@ -2,6 +2,7 @@
  */
 #include <sodium.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "account.h"
 #include "clock.h"
@@ -91,26 +92,30 @@ static void changes_deinit(struct key_change *v, size_t n)
     }
 }
 
-static bool named(const struct key_change *v, size_t n, struct str id)
+static int by_id(const void *a, const void *b)
 {
-    for (size_t i = 0; i < n; i++)
-        if (str_eq(v[i].id, id))
-            return true;
-    return false;
+    return str_cmp(((const struct key_change *)a)->id, ((const struct key_change *)b)->id);
 }
 
-/* First the disk, then the table. `writing` is held. */
+static bool named(const struct key_change *v, size_t n, struct str id)
+{
+    const struct key_change key = {.id = id};
+    return bsearch(&key, v, n, sizeof *v, by_id);
+}
+
+/* First the disk, then the table; sorts the changes. `writing` is held. */
 static struct err *publish(struct security *s, struct arena *arena, struct key_change *v, size_t n)
 {
     struct change *changes = arena_array(arena, n + 1, sizeof *changes);
     struct counted *held;
+    if (!n)
+        return NULL;
+    qsort(v, n, sizeof *v, by_id);
     for (size_t i = 0; i < n; i++)
         changes[i] = (struct change){.kind = STORE_API_KEY,
                                      .id = v[i].id,
                                      .body = v[i].next ? buf_str(&v[i].body) : (struct str){0},
                                      .expect = STORE_ANY_REV};
-    if (!n)
-        return NULL;
     TRY(store_apply(s->store, changes, n, NULL));
     const struct keys *old = peek(s, &held);
     struct keys *next = keys_new(old->n + n);
@@ -167,17 +172,21 @@ static struct err *read_expiration(const struct json *body, int64_t now_ms, int6
     return NULL;
 }
 
-/* What the caller has now: the ceiling of what the key will ever have. */
-static struct str snapshot(const struct user *u, struct arena *arena)
+/* The descriptors as they are stored. Never cut short: a key without descriptors has all that its
+ * owner has. */
+static struct err *descriptors_text(const struct rights *r, struct arena *arena, struct str *out)
 {
     struct buf b;
     struct json_out w;
     buf_init(&b, MAX_DOC_BYTES);
     json_out_init(&w, &b);
-    rights_render(u->own, &w);
-    struct str text = b.full ? STR("{}") : arena_dup(arena, buf_str(&b));
+    rights_render(r, &w);
+    bool full = b.full;
+    *out = arena_dup(arena, buf_str(&b));
     buf_deinit(&b);
-    return text;
+    return full ? err_new(ERR_TOO_LARGE, "the role descriptors take more than [%zu] bytes",
+                          MAX_DOC_BYTES)
+                : NULL;
 }
 
 static struct err *check_derived(const struct user *u, const struct rights *own)
@@ -189,12 +198,6 @@ static struct err *check_derived(const struct user *u, const struct rights *own)
         return NULL;
     return err_new(ERR_ARGUMENT, "creating derived api keys requires an explicit role descriptor "
                                  "that is empty (has no privileges)");
-}
-
-static struct str descriptors_text(const struct rights *own, struct arena *arena)
-{
-    const struct user as = {.own = own};
-    return snapshot(&as, arena);
 }
 
 static struct err *read_create(struct security_call *c, struct key_doc *d)
@@ -213,9 +216,9 @@ static struct err *read_create(struct security_call *c, struct key_doc *d)
     TRY(metadata_member(c->body, "API key metadata keys", &d->metadata));
     TRY(rights_read(c->arena, json_get(c->body, "role_descriptors"), &own));
     TRY(check_derived(c->user, &own));
-    d->own = descriptors_text(&own, c->arena);
-    d->limit = snapshot(c->user, c->arena);
-    return NULL;
+    TRY(descriptors_text(&own, c->arena, &d->own));
+    /* What the caller has now: the ceiling of what the key will ever have. */
+    return descriptors_text(c->user->own, c->arena, &d->limit);
 }
 
 static char *base64_of(struct arena *arena, const void *p, size_t n, int variant)
@@ -548,10 +551,9 @@ static struct err *read_update(struct security_call *c, const struct api_key *k,
         TRY(metadata_member(c->body, "API key metadata keys", &d->metadata));
     if (!json_is_null(json_get(c->body, "role_descriptors"))) {
         TRY(rights_read(c->arena, json_get(c->body, "role_descriptors"), &own));
-        d->own = descriptors_text(&own, c->arena);
+        TRY(descriptors_text(&own, c->arena, &d->own));
     }
-    d->limit = snapshot(c->user, c->arena);
-    return NULL;
+    return descriptors_text(c->user->own, c->arena, &d->limit);
 }
 
 static bool same_doc(const struct api_key *k, struct arena *arena, const struct key_doc *new)

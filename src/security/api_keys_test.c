@@ -311,6 +311,23 @@ static void bad_bodies_are_refused(void **state)
     err_free(e);
 }
 
+/* A key without descriptors has all rights of its owner: too many must not become none. */
+static void too_many_descriptors_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct buf b;
+    buf_init(&b, 4 << 20);
+    buf_put(&b, STR("{\"name\":\"k\",\"role_descriptors\":{"));
+    for (int i = 0; i < 80000; i++)
+        buf_printf(&b, "%s\"%d\":{}", i ? "," : "", i);
+    buf_put(&b, STR("}}"));
+    buf_char(&b, '\0');
+    assert_false(b.full);
+    refused(f, api_key_create, elastic(f), NULL, b.p, 413,
+            "the role descriptors take more than [8388608] bytes");
+    buf_deinit(&b);
+}
+
 static void an_update_says_whether_it_changed_something(void **state)
 {
     struct fixture *f = *state;
@@ -372,6 +389,7 @@ int main(void)
         STORY(a_key_may_do_what_both_it_and_its_owner_may),
         STORY(a_key_of_a_key_gives_nothing),
         STORY(bad_bodies_are_refused),
+        STORY(too_many_descriptors_are_refused),
         STORY(an_update_says_whether_it_changed_something),
         cmocka_unit_test(patterns),
     };

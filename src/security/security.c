@@ -73,6 +73,7 @@ bool security_enabled(const struct security *s)
 /* One caller who waits for a verdict. */
 struct ask {
     struct verify_wait wait;
+    struct security *security;
     const struct user *user; /* a reference; NULL: there is none of that name */
     struct str name, uri;    /* name lies behind the struct */
     void (*done)(void *ctx, const struct user *, struct err *);
@@ -133,11 +134,26 @@ static struct err *unusable(const struct credentials *c, struct str uri)
                    STR_ARG(uri));
 }
 
+/* Hashing takes its time, more so when guesses are spaced out: whoever has been disabled or given
+ * another password meanwhile does not get in, and new roles count. A reference or NULL. */
+static const struct user *still_there(struct security *s, const struct user *then)
+{
+    struct counted *held;
+    const struct realm *realm = (const struct realm *)cell_peek(&s->realm, &held);
+    const struct account *a = realm_account(realm, str_c(then->name));
+    bool same = a && a->enabled && strcmp(a->hash, then->account->hash) == 0;
+    const struct user *now = same ? user_ref(&a->user) : NULL;
+    counted_unref(held);
+    return now;
+}
+
 static void on_verdict(struct verify_wait *w, enum verdict verdict)
 {
     struct ask *a = (struct ask *)w; /* its first member */
-    if (verdict == VERDICT_YES)
-        a->done(a->ctx, user_ref(a->user), NULL);
+    const struct user *user =
+        verdict == VERDICT_YES && a->user ? still_there(a->security, a->user) : NULL;
+    if (user)
+        a->done(a->ctx, user, NULL);
     else
         a->done(a->ctx, NULL, refusal(a->name, a->uri));
     user_unref(a->user);
@@ -171,6 +187,7 @@ static void verify(struct security *s, struct loop *loop, const struct credentia
                               .password = c->secret,
                               .hash = account && account->enabled ? account->hash : NULL};
     struct ask *a = ask_new(loop, account, c->name, uri);
+    a->security = s;
     a->done = done;
     a->ctx = ctx;
     int64_t retry_ms = 0;
