@@ -86,33 +86,43 @@ class Proxy(Relay):
         super().__init__()
 
     def serve(self, peer):
-        data = b""
+        with socket.create_connection(("127.0.0.1", self.target)) as other:
+            threading.Thread(target=self.pump, args=(other, peer), daemon=True).start()
+            rest = b""
+            while rest := self.request(peer, rest, other):
+                rest = rest[1:]
+
+    def head(self, peer, data):
+        """The next head, and what came after it."""
         while b"\r\n\r\n" not in data:
             more = peer.recv(65536)
             if not more:
-                return
+                raise ConnectionError
             data += more
         head, rest = data.split(b"\r\n\r\n", 1)
         with self.lock:
             self.heads.append(head.decode())
+        return head, rest
+
+    def request(self, peer, data, other):
+        """Passes one request on. What came after it, behind a byte that says there may be more."""
+        head, rest = self.head(peer, data)
         if self.refuse:
             peer.sendall(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % self.refuse)
-            return
+            return None
         if head.startswith(b"CONNECT "):
             peer.sendall(b"HTTP/1.1 200 Connected\r\nX-Proxy: 1\r\n\r\n")
             self.join(peer, int(head.split()[1].rsplit(b":", 1)[1]))
-            return
+            return None
         line, others = head.split(b"\r\n", 1)
         method, url, version = line.split()
-        path = b"/" + url.split(b"/", 3)[3]
         length = int(re.search(rb"(?i)content-length: (\d+)", others).group(1))
         while len(rest) < length:
             rest += peer.recv(65536)
-        with socket.create_connection(("127.0.0.1", self.target)) as other:
-            other.sendall(b" ".join((method, path, version)) + b"\r\n" + others +
-                          b"\r\nConnection: close\r\n\r\n" + rest)
-            while data := other.recv(65536):
-                peer.sendall(data)
+        path = b"/" + url.split(b"/", 3)[3]
+        other.sendall(b" ".join((method, path, version)) + b"\r\n" + others + b"\r\n\r\n" +
+                      rest[:length])
+        return b"+" + rest[length:]
 
 
 class Tls(Relay):
@@ -326,7 +336,7 @@ def test_client_certificates_share_no_connections(spawn, upstream, relays, pki):
 @needs_openssl
 def test_certificates_by_a_proxy(spawn, upstream, relays, pki):
     tls = relays(Tls(port_of(upstream), pki))
-    proxy = relays(Proxy(0))
+    proxy = relays(Proxy(port_of(upstream)))
     server = spawn(ANYWHERE)
     url = f"https://model.invalid:{tls.port}/v1/chat/completions"
     server.make("completion", "c", "openai",
