@@ -10,6 +10,7 @@
 #include "unicode.h"
 
 #define MAX_TEXT_BYTES (1u << 30)
+#define MAX_PART_BYTES (1u << 20)
 #define BYTE_SPACE     0x120 /* a space in the byte alphabet */
 
 int32_t vocab_find(const struct vocab *v, struct str s)
@@ -104,14 +105,19 @@ static bool is_letter(char c)
     return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
 }
 
-/* Where a long text can be cut: a little at a time stays in the cache, and memory stays small. */
-static size_t part_end(const struct tokenizer *t, struct str text, size_t from, size_t to)
+/* Where a long text is cut: a little at a time stays in the cache, and memory stays small. After a
+ * mebibyte any character will do: that is beyond what a window holds. */
+static size_t part_end(const struct tokenizer *t, struct str text, size_t from, size_t to,
+                       bool may_cut)
 {
-    for (size_t i = from + t->part_bytes; i + 1 < to; i++) {
+    size_t end = to - from > MAX_PART_BYTES ? from + MAX_PART_BYTES : to;
+    for (size_t i = from + t->part_bytes; may_cut && i + 1 < end; i++) {
         if (text.p[i] == ' ' && is_letter(text.p[i - 1]) && is_letter(text.p[i + 1]))
             return i;
     }
-    return to;
+    for (int back = 0; end < to && back < 3 && ((uint8_t)text.p[end] & 0xC0) == 0x80; back++)
+        end--;
+    return end;
 }
 
 static void encode_piece(const struct tokenizer *t, struct str text, size_t from, size_t to,
@@ -120,7 +126,7 @@ static void encode_piece(const struct tokenizer *t, struct str text, size_t from
     struct str piece = {text.p + from, to - from};
     bool may_cut = t->may_cut && piece.n > t->part_bytes && t->kind->may_cut(t->model, piece);
     while (from < to) {
-        size_t end = may_cut ? part_end(t, text, from, to) : to;
+        size_t end = t->kind->may_cut ? part_end(t, text, from, to, may_cut) : to;
         piece = str_n(text.p + from, end - from);
         if (t->normalized.empty)
             t->kind->encode(t->model, piece, (uint32_t)from, out);
