@@ -153,8 +153,8 @@ static void expect_settings(const struct json *s, const char *own)
         str_find(tasks, STR("embedding")) != SIZE_MAX || str_find(tasks, STR("rerank")) != SIZE_MAX;
     bool whole = same_answer || str_find(tasks, STR("\"completion\"")) != SIZE_MAX;
     bool local = str_eq_c(json_get(s, "service")->text, "elasticsearch");
-    snprintf(want, sizeof want, "%s,fallback%s%s,timeouts", own, same_answer ? ",cache" : "",
-             whole && !local ? ",hedge" : "");
+    snprintf(want, sizeof want, "%s,fallback%s%s,timeouts,egress,egress_client_key", own,
+             same_answer ? ",cache" : "", whole && !local ? ",hedge" : "");
     expect_names(json_get(s, "configurations"), want);
 }
 
