@@ -206,13 +206,13 @@ static void trim_one(const struct template *template, struct str text, struct st
 }
 
 /* tokenizers, process_offsets in processors/byte_level.rs: the white space in a token is not part
- * of its place. An added token's text is the text it was found as. */
+ * of its place. The text of an added token is what it was found as. */
 static void trim(const struct tokenizer *t, const struct template *template, struct str text,
                  struct pieces *p)
 {
     for (uint32_t i = 0; template->trim && i < p->n; i++) {
         struct str token = tokenizer_token(t, p->ids[i]);
-        if (t->is_added && t->is_added[p->ids[i]])
+        if (t->strips && t->strips[p->ids[i]])
             token = str_n(text.p + p->begin[i], p->end[i] - p->begin[i]);
         trim_one(template, text, token, i == 0, &p->begin[i], &p->end[i]);
     }
@@ -338,7 +338,7 @@ void tokenizer_free(struct tokenizer *t)
     trie_free(t->vocab.trie);
     free(t->vocab.tokens);
     free(t->added);
-    free(t->is_added);
+    free(t->strips);
     arena_free(t->arena);
     free(t);
 }

@@ -17,7 +17,7 @@ struct tokenizer {
     struct added_token *added;
     size_t n_added;
     struct added_set raw, normalized;
-    bool *is_added; /* by id; NULL: there are none */
+    bool *strips; /* by id: added tokens that take white space along; NULL: there are none */
     struct template single, pair;
     bool may_cut;                /* long texts are encoded part by part */
     uint32_t part_bytes;         /* of at least so many bytes */

@@ -218,12 +218,14 @@ static bool fill_sets(struct tokenizer *t)
     return ok;
 }
 
-static void mark_added(struct tokenizer *t)
+/* Only these have white space in what they were found as; an unknown word that has the id of an
+ * added [UNK] is not one. */
+static void mark_stripping(struct tokenizer *t)
 {
     if (t->n_added)
-        t->is_added = mem_array(t->vocab.n, sizeof(*t->is_added));
+        t->strips = mem_array(t->vocab.n, sizeof(*t->strips));
     for (size_t i = 0; i < t->n_added; i++)
-        t->is_added[t->added[i].id] = true;
+        t->strips[t->added[i].id] = t->added[i].lstrip || t->added[i].rstrip;
 }
 
 /* Cutting a text must not come between what a normalised added token is or takes along. */
@@ -273,7 +275,7 @@ static struct err *read_members(struct tokenizer *t, const struct json *root, st
     TRY(t->kind->open(root, &t->vocab, &t->model));
     if (!fill_sets(t))
         return err_new(ERR_ARGUMENT, "member [added_tokens] is too large");
-    mark_added(t);
+    mark_stripping(t);
     t->may_cut = may_cut(t);
     t->part_bytes = PART_BYTES;
     return NULL;

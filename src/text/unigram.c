@@ -193,6 +193,43 @@ static void read_bytes(struct unigram *m)
     }
 }
 
+/* The reference reads scores as serde_json does: digits into 64 bits, then one division by a power
+ * of ten. That is at times the neighbour of the nearest double, which decides between paths whose
+ * sums are equal but for the order they are added in. False: not in that form, or out of range. */
+static bool read_score(const struct json *j, double *out)
+{
+    if (!json_f64(j, out) || *out - *out != 0)
+        return false;
+    struct str s = j->text;
+    uint64_t digits = 0;
+    int n_decimals = 0;
+    bool negative = s.p[0] == '-', point = false;
+    for (size_t i = negative; i < s.n; i++) {
+        if (s.p[i] == '.') {
+            point = true;
+            continue;
+        }
+        if (s.p[i] < '0' || s.p[i] > '9')
+            return true; /* an exponent: no score is written so */
+        uint64_t digit = (uint64_t)(s.p[i] - '0');
+        if (digits > (UINT64_MAX - digit) / 10) {
+            if (!point)
+                return true;
+            break; /* decimals beyond that are left out */
+        }
+        digits = digits * 10 + digit;
+        n_decimals += point;
+    }
+    static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                    1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                    1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    if ((size_t)n_decimals >= sizeof(powers) / sizeof(powers[0]))
+        return true;
+    double value = (double)digits / powers[n_decimals];
+    *out = negative ? -value : value;
+    return true;
+}
+
 static struct err *read_scores(struct unigram *m, const struct json *vocab)
 {
     if (!json_is(vocab, JSON_ARRAY))
@@ -203,7 +240,7 @@ static struct err *read_scores(struct unigram *m, const struct json *vocab)
     struct json_iter it = json_iter(vocab);
     for (const struct json *j; (j = json_next(&it)); id++) {
         double score;
-        if (!json_f64(json_at(j, 1), &score) || score - score != 0)
+        if (!read_score(json_at(j, 1), &score))
             return bad("vocab", "must have a number as the score of each token");
         m->scores[id] = score;
         lowest = id == 0 || score < lowest ? score : lowest;
