@@ -12,7 +12,7 @@
 
 #define DEFAULT_TIMEOUT_MS 30000
 /* OpenAI's clients cannot say how long they wait, and wait for minutes. */
-#define OPENAI_TIMEOUT_MS  120000
+#define OPENAI_TIMEOUT_MS 120000
 
 static struct infer *infer_of(struct sink *sink)
 {

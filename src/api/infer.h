@@ -36,7 +36,7 @@ struct infer {
     bool streaming;   /* ... and the head has gone out */
     struct loop_timer cancel_soon;
     struct chunk_map *chunks; /* inputs are cut into chunks; NULL: they are not */
-    void *own; /* the shape's */
+    void *own;                /* the shape's */
 };
 
 struct infer *infer_new(struct request *, const struct infer_shape *);

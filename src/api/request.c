@@ -365,7 +365,8 @@ static struct err *authorize(const struct request *r)
     if (r->route->flags & ROUTE_OPEN)
         return NULL;
     struct str id = request_param(r, "inference_id");
-    bool listing = r->route->method == HTTP_GET && (str_eq(id, STR("_all")) || str_eq(id, STR("*")));
+    bool listing =
+        r->route->method == HTTP_GET && (str_eq(id, STR("_all")) || str_eq(id, STR("*")));
     if (id.p && !listing) /* a list shows what he may see */
         return security_authorize_endpoint(r->user, r->route->needs, r->route->action, id);
     return security_authorize(r->user, r->route->needs, r->route->action);

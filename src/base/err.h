@@ -32,9 +32,11 @@ struct err {
     char *chat_type, *chat_code, *chat_param;
     /* Only for 401: which WWW-Authenticate challenges to send; see security.h. */
     bool challenge;
-    /* Only for 401: why what was presented did not count; printed beside the reason. NULL: nothing. */
+    /* Only for 401: why what was presented did not count; printed beside the reason. NULL: nothing.
+     */
     char *unsuccessful;
-    /* Another service could have succeeded: a refusal for quota or credentials, a fault of theirs. */
+    /* Another service could have succeeded: a refusal for quota or credentials, a fault of theirs.
+     */
     bool elsewhere;
     /* Milliseconds a caller should wait (Retry-After); 0: not said. */
     int64_t retry_after_ms;

@@ -7,8 +7,16 @@
 #include "arena.h"
 #include "str.h"
 
-enum method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_DELETE, HTTP_OPTIONS, HTTP_PATCH,
-              N_HTTP_METHODS };
+enum method {
+    HTTP_GET,
+    HTTP_HEAD,
+    HTTP_POST,
+    HTTP_PUT,
+    HTTP_DELETE,
+    HTTP_OPTIONS,
+    HTTP_PATCH,
+    N_HTTP_METHODS
+};
 
 const char *http_method_name(enum method);
 const char *http_reason(int status); /* "Not Found"; "" when unknown */

@@ -28,17 +28,25 @@
 
 #define JSON_MAX_DEPTH 200
 
-enum json_type { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+enum json_type {
+    JSON_NULL,
+    JSON_FALSE,
+    JSON_TRUE,
+    JSON_NUMBER,
+    JSON_STRING,
+    JSON_ARRAY,
+    JSON_OBJECT
+};
 
 struct json {
     enum json_type type : 8;
-    bool flat;         /* array of numbers only: no child nodes */
-    uint32_t n;        /* members or elements */
-    uint32_t skip;     /* nodes from here to the next sibling (1 for a leaf) */
-    uint32_t raw_n;    /* bytes of source text */
-    const char *raw;   /* source text of the whole value; a string's includes its quotes */
-    struct str text;   /* string: unescaped value; number: its text; else empty */
-    struct str key;    /* unescaped member name when the parent is an object */
+    bool flat;       /* array of numbers only: no child nodes */
+    uint32_t n;      /* members or elements */
+    uint32_t skip;   /* nodes from here to the next sibling (1 for a leaf) */
+    uint32_t raw_n;  /* bytes of source text */
+    const char *raw; /* source text of the whole value; a string's includes its quotes */
+    struct str text; /* string: unescaped value; number: its text; else empty */
+    struct str key;  /* unescaped member name when the parent is an object */
 };
 
 /* Errors: ERR_X_CONTENT-like text of Elasticsearch, "[line:column] ..." first. */
@@ -52,13 +60,13 @@ const struct json *json_at(const struct json *array, size_t i); /* not for flat 
 /* json_path(root, "error", "message", NULL) */
 const struct json *json_path(const struct json *, ...) __attribute__((sentinel));
 
-bool json_is(const struct json *, enum json_type); /* false for NULL */
-bool json_is_null(const struct json *);            /* true for NULL (absent) and null */
-bool json_str(const struct json *, struct str *out);   /* JSON strings only */
-bool json_bool(const struct json *, bool *out);        /* JSON booleans only */
-bool json_i64(const struct json *, int64_t *out);      /* integers without fraction or exponent */
-bool json_f64(const struct json *, double *out);       /* any number */
-struct str json_raw(const struct json *);              /* source text of the value */
+bool json_is(const struct json *, enum json_type);   /* false for NULL */
+bool json_is_null(const struct json *);              /* true for NULL (absent) and null */
+bool json_str(const struct json *, struct str *out); /* JSON strings only */
+bool json_bool(const struct json *, bool *out);      /* JSON booleans only */
+bool json_i64(const struct json *, int64_t *out);    /* integers without fraction or exponent */
+bool json_f64(const struct json *, double *out);     /* any number */
+struct str json_raw(const struct json *);            /* source text of the value */
 /* "1:12": where a value begins in the text given to json_parse; for error texts. */
 void json_where(struct str text, const struct json *, int *line_out, int *column_out);
 
@@ -68,7 +76,7 @@ struct json_iter {
     const char *p, *end; /* flat arrays */
     struct json tmp;     /* flat arrays: the element handed out */
 };
-struct json_iter json_iter(const struct json *); /* array or object; anything else is empty */
+struct json_iter json_iter(const struct json *);  /* array or object; anything else is empty */
 const struct json *json_next(struct json_iter *); /* NULL at the end */
 
 /* A flat array into floats, correctly rounded; n must be json->n. False if not flat. */
@@ -88,7 +96,7 @@ bool json_numbers(const struct json *, float *out, size_t n);
 struct json_out {
     struct buf *buf;
     int depth;
-    bool comma;      /* the next value needs one before it */
+    bool comma; /* the next value needs one before it */
     bool after_key;
     uint64_t is_array[(JSON_MAX_DEPTH + 64) / 64];
 };
@@ -107,8 +115,8 @@ void json_put_f64(struct json_out *, double); /* as Java's Double.toString: 2.0,
 void json_put_f32(struct json_out *, float);  /* shortest round-trip, as Java's Float.toString */
 void json_put_bool(struct json_out *, bool);
 void json_put_null(struct json_out *);
-void json_put_raw(struct json_out *, struct str json_text); /* trusted, copied as is */
-void json_put_node(struct json_out *, const struct json *); /* a parsed value, compact */
+void json_put_raw(struct json_out *, struct str json_text);       /* trusted, copied as is */
+void json_put_node(struct json_out *, const struct json *);       /* a parsed value, compact */
 void json_put_floats(struct json_out *, const float *, size_t n); /* a whole array, fast path */
 
 void json_key_str(struct json_out *, const char *key, struct str value);

@@ -27,7 +27,7 @@ struct log_field {
 #define LOG_I(k, v) ((struct log_field){.key = (k), .type = LOG_T_INT, .i = (int64_t)(v)})
 #define LOG_D(k, v) ((struct log_field){.key = (k), .type = LOG_T_NUM, .d = (v)})
 #define LOG_B(k, v) ((struct log_field){.key = (k), .type = LOG_T_BOOL, .i = (v)})
-#define LOG_E(v) ((struct log_field){.key = "error", .type = LOG_T_ERR, .e = (v)})
+#define LOG_E(v)    ((struct log_field){.key = "error", .type = LOG_T_ERR, .e = (v)})
 
 #define LOG_FIELDS_(...)                                                                           \
     (const struct log_field[]){{.type = LOG_T_NONE}, ##__VA_ARGS__},                               \
@@ -35,8 +35,8 @@ struct log_field {
             sizeof(struct log_field)
 
 #define log_error(msg, ...) log_write(LOG_ERROR, msg, LOG_FIELDS_(__VA_ARGS__))
-#define log_warn(msg, ...) log_write(LOG_WARN, msg, LOG_FIELDS_(__VA_ARGS__))
-#define log_info(msg, ...) log_write(LOG_INFO, msg, LOG_FIELDS_(__VA_ARGS__))
+#define log_warn(msg, ...)  log_write(LOG_WARN, msg, LOG_FIELDS_(__VA_ARGS__))
+#define log_info(msg, ...)  log_write(LOG_INFO, msg, LOG_FIELDS_(__VA_ARGS__))
 #define log_debug(msg, ...)                                                                        \
     do {                                                                                           \
         if (log_on(LOG_DEBUG))                                                                     \

@@ -26,7 +26,7 @@ struct loop_fd {
 
 struct loop_timer {
     void (*fire)(struct loop_timer *);
-    int64_t at_ms;    /* clock_mono_ms() scale */
+    int64_t at_ms;     /* clock_mono_ms() scale */
     size_t heap_index; /* SIZE_MAX or 0-initialised: not set */
     struct loop *loop;
 };
@@ -41,7 +41,7 @@ struct loop *loop_new(int index);
 /* Once nobody posts any more (pools freed, other loops ended); what is still queued never runs. */
 void loop_free(struct loop *);
 int loop_index(const struct loop *);
-void loop_run(struct loop *); /* returns after loop_stop */
+void loop_run(struct loop *);  /* returns after loop_stop */
 void loop_stop(struct loop *); /* Thread: any. What was posted before it still runs. */
 
 void loop_fd_add(struct loop *, struct loop_fd *, int fd, uint32_t events,

@@ -9,9 +9,9 @@ struct map;
 
 struct map *map_new(void);
 void map_free(struct map *);
-void *map_get(const struct map *, struct str key);           /* NULL: absent */
-void *map_put(struct map *, struct str key, void *value);    /* the old value or NULL */
-void *map_take(struct map *, struct str key);                /* removes; the value or NULL */
+void *map_get(const struct map *, struct str key);        /* NULL: absent */
+void *map_put(struct map *, struct str key, void *value); /* the old value or NULL */
+void *map_take(struct map *, struct str key);             /* removes; the value or NULL */
 size_t map_count(const struct map *);
 /* Walks in no order: start with *i = 0; false at the end. While walking, map_take is allowed (a key
  * so taken is gone, so is key_out), map_put of a new key is not. */

@@ -8,7 +8,7 @@
 
 struct secret;
 
-struct secret *secret_new(struct str bytes); /* copies */
+struct secret *secret_new(struct str bytes);      /* copies */
 struct secret *secret_ref(const struct secret *); /* counted */
 void secret_unref(struct secret *);               /* NULL is fine; wipes with the last */
 struct str secret_reveal(const struct secret *);  /* borrowed; NULL gives the empty view */

@@ -26,20 +26,46 @@ struct str str_utf8_repair(struct arena *, struct str s);
 
 /* General categories of the Unicode standard. */
 enum unicode_category {
-    UNICODE_CN, UNICODE_LU, UNICODE_LL, UNICODE_LT, UNICODE_LM, UNICODE_LO, UNICODE_MN, UNICODE_ME,
-    UNICODE_MC, UNICODE_ND, UNICODE_NL, UNICODE_NO, UNICODE_ZS, UNICODE_ZL, UNICODE_ZP, UNICODE_CC,
-    UNICODE_CF, UNICODE_CO, UNICODE_CS, UNICODE_PD, UNICODE_PS, UNICODE_PE, UNICODE_PC, UNICODE_PO,
-    UNICODE_SM, UNICODE_SC, UNICODE_SK, UNICODE_SO, UNICODE_PI, UNICODE_PF
+    UNICODE_CN,
+    UNICODE_LU,
+    UNICODE_LL,
+    UNICODE_LT,
+    UNICODE_LM,
+    UNICODE_LO,
+    UNICODE_MN,
+    UNICODE_ME,
+    UNICODE_MC,
+    UNICODE_ND,
+    UNICODE_NL,
+    UNICODE_NO,
+    UNICODE_ZS,
+    UNICODE_ZL,
+    UNICODE_ZP,
+    UNICODE_CC,
+    UNICODE_CF,
+    UNICODE_CO,
+    UNICODE_CS,
+    UNICODE_PD,
+    UNICODE_PS,
+    UNICODE_PE,
+    UNICODE_PC,
+    UNICODE_PO,
+    UNICODE_SM,
+    UNICODE_SC,
+    UNICODE_SK,
+    UNICODE_SO,
+    UNICODE_PI,
+    UNICODE_PF
 };
 enum unicode_category unicode_category(uint32_t c); /* above U+10FFFF: UNICODE_CN */
 
-bool unicode_is_whitespace(uint32_t c);  /* White_Space, as Rust's char::is_whitespace */
-bool unicode_is_control(uint32_t c);     /* Cc, Cf, Co, Cs but tab, LF, CR; not Cn */
-bool unicode_is_punctuation(uint32_t c); /* ASCII symbols too: $ + < = > ^ ` | ~ */
+bool unicode_is_whitespace(uint32_t c);      /* White_Space, as Rust's char::is_whitespace */
+bool unicode_is_control(uint32_t c);         /* Cc, Cf, Co, Cs but tab, LF, CR; not Cn */
+bool unicode_is_punctuation(uint32_t c);     /* ASCII symbols too: $ + < = > ^ ` | ~ */
 bool unicode_is_mark_nonspacing(uint32_t c); /* Mn: what BERT strips after NFD */
-bool unicode_is_cjk(uint32_t c);         /* BERT's ideograph blocks; no kana, no hangul */
-bool unicode_is_letter(uint32_t c);      /* L: \p{L} */
-bool unicode_is_number(uint32_t c);      /* N: \p{N} */
+bool unicode_is_cjk(uint32_t c);             /* BERT's ideograph blocks; no kana, no hangul */
+bool unicode_is_letter(uint32_t c);          /* L: \p{L} */
+bool unicode_is_number(uint32_t c);          /* N: \p{N} */
 uint8_t unicode_combining_class(uint32_t c);
 
 /* Full canonical decomposition; returns how many code points were written (at least one). */
@@ -53,9 +79,21 @@ size_t unicode_lower(uint32_t c, uint32_t out[3]);
 
 /* How a code point behaves at the borders of extended grapheme clusters (UAX #29). */
 enum unicode_grapheme {
-    UNICODE_G_OTHER, UNICODE_G_CR, UNICODE_G_LF, UNICODE_G_CONTROL, UNICODE_G_EXTEND, UNICODE_G_ZWJ,
-    UNICODE_G_REGIONAL, UNICODE_G_PREPEND, UNICODE_G_SPACING_MARK, UNICODE_G_L, UNICODE_G_V,
-    UNICODE_G_T, UNICODE_G_LV, UNICODE_G_LVT, UNICODE_G_PICTOGRAPH
+    UNICODE_G_OTHER,
+    UNICODE_G_CR,
+    UNICODE_G_LF,
+    UNICODE_G_CONTROL,
+    UNICODE_G_EXTEND,
+    UNICODE_G_ZWJ,
+    UNICODE_G_REGIONAL,
+    UNICODE_G_PREPEND,
+    UNICODE_G_SPACING_MARK,
+    UNICODE_G_L,
+    UNICODE_G_V,
+    UNICODE_G_T,
+    UNICODE_G_LV,
+    UNICODE_G_LVT,
+    UNICODE_G_PICTOGRAPH
 };
 enum unicode_grapheme unicode_grapheme(uint32_t c);
 

@@ -131,8 +131,9 @@ struct simulation {
 void inference_simulate(struct inference *, const struct simulation *);
 
 /* The same, but each input is cut into chunks by the endpoint's chunking_settings first, and the
- * result has a row for each chunk; `out`, which lives as long as the call, says which is which. Long
- * inputs are cut on the pool. Refused: tasks without chunks, more chunks than this in one call. */
+ * result has a row for each chunk; `out`, which lives as long as the call, says which is which.
+ * Long inputs are cut on the pool. Refused: tasks without chunks, more chunks than this in one
+ * call. */
 void inference_submit_chunked(struct inference *, struct call *, struct chunk_map *out);
 #define INFERENCE_MAX_CHUNKS 10000
 /* Stops the work behind a call; it still ends, soon, through fail with ERR_CANCELLED. */

@@ -3,8 +3,8 @@
  * Whoever holds the call owns all of it, arena included, and nobody else touches it. Handing it on
  * (model_submit, upstream_submit) moves ownership; it ends through exactly one of sink->done or
  * sink->fail, on the call's own loop. `cancelled` is set by that loop (client gone, deadline) and
- * looked at by each stage when it takes the call; on_cancel, set by the stage that holds it, runs on
- * the loop's thread so that work can be stopped at once. After a cancel the stage still ends the
+ * looked at by each stage when it takes the call; on_cancel, set by the stage that holds it, runs
+ * on the loop's thread so that work can be stopped at once. After a cancel the stage still ends the
  * call through fail (ERR_CANCELLED), soon. */
 #ifndef INFERD_CALL_H
 #define INFERD_CALL_H
@@ -25,24 +25,24 @@ struct sink {
 };
 
 struct call {
-    struct loop *loop;          /* home: sink runs here */
+    struct loop *loop; /* home: sink runs here */
     struct arena *arena;
-    struct endpoint *endpoint;  /* a reference */
+    struct endpoint *endpoint; /* a reference */
     struct input input;
     struct sink *sink;
-    int64_t deadline_ms;        /* clock_mono_ms scale; 0: none */
-    int64_t timeout_ms;         /* what the caller asked for, for texts */
-    bool whole;                 /* a stream that its caller waits for to the end: the deadline
-                                   holds after its first delta too */
-    struct str opaque_id;       /* X-Opaque-Id, for logs */
-    bool probe;                 /* made to find out whether it works: goes even where calls are
-                                   held back for now */
-    struct usage usage;         /* a stream's, or of the parts that were answered before one failed:
-                                   by the provider's count so far; a whole answer's is in result */
+    int64_t deadline_ms;  /* clock_mono_ms scale; 0: none */
+    int64_t timeout_ms;   /* what the caller asked for, for texts */
+    bool whole;           /* a stream that its caller waits for to the end: the deadline
+                             holds after its first delta too */
+    struct str opaque_id; /* X-Opaque-Id, for logs */
+    bool probe;           /* made to find out whether it works: goes even where calls are
+                             held back for now */
+    struct usage usage;   /* a stream's, or of the parts that were answered before one failed:
+                             by the provider's count so far; a whole answer's is in result */
     atomic_bool cancelled;
     void (*on_cancel)(struct call *); /* NULL: nothing to stop early */
     void (*on_drain)(struct call *);  /* the sink has room again */
-    void *stage;                /* of whoever holds it */
+    void *stage;                      /* of whoever holds it */
 };
 
 #endif

@@ -6,13 +6,17 @@
 #include "input.h"
 
 struct embedding {
-    size_t n;                 /* numbers */
-    const struct json *node;  /* a flat array as upstream wrote it (numbers pass through as text) */
-    const float *f32;         /* or floats (local models) */
-    const int8_t *i8;         /* or bytes: RESULT_BYTES, RESULT_BITS (packed) */
+    size_t n;                /* numbers */
+    const struct json *node; /* a flat array as upstream wrote it (numbers pass through as text) */
+    const float *f32;        /* or floats (local models) */
+    const int8_t *i8;        /* or bytes: RESULT_BYTES, RESULT_BITS (packed) */
 };
 
-struct sparse_item { struct str token; struct str weight_text; float weight; };
+struct sparse_item {
+    struct str token;
+    struct str weight_text;
+    float weight;
+};
 struct sparse {
     bool is_truncated;
     const struct sparse_item *items; /* printed in this order; weight_text wins when set */
@@ -21,21 +25,24 @@ struct sparse {
 
 struct ranked {
     int64_t index;
-    struct str score_text;    /* number as upstream wrote it; {NULL, 0}: use score */
+    struct str score_text; /* number as upstream wrote it; {NULL, 0}: use score */
     float score;
-    struct str text;          /* {NULL, 0}: not shown */
+    struct str text; /* {NULL, 0}: not shown */
 };
 
 enum result_kind {
-    RESULT_FLOATS,     /* text_embedding */
-    RESULT_BYTES,      /* text_embedding_bytes */
-    RESULT_BITS,       /* text_embedding_bits */
+    RESULT_FLOATS, /* text_embedding */
+    RESULT_BYTES,  /* text_embedding_bytes */
+    RESULT_BITS,   /* text_embedding_bits */
     RESULT_SPARSE,
     RESULT_RERANK,
     RESULT_COMPLETION
 };
 
-struct usage { int64_t in_tokens, out_tokens; bool known; }; /* by the provider's own count */
+struct usage {
+    int64_t in_tokens, out_tokens;
+    bool known;
+}; /* by the provider's own count */
 
 struct result {
     enum result_kind kind;
@@ -55,7 +62,9 @@ void result_render(struct json_out *, const struct result *);
 
 /* Rows that are embeddings of chunks of fewer inputs, told apart again:
  *     {"text_embedding":[{"chunks":[{"start":0,"end":82,"embedding":[...]}, ...]}, ...]} */
-struct chunk_span { size_t start, end; }; /* UTF-16 units of the input, end exclusive */
+struct chunk_span {
+    size_t start, end;
+}; /* UTF-16 units of the input, end exclusive */
 struct chunk_map {
     const struct chunk_span *spans; /* one per row */
     const size_t *counts;           /* rows of each input; their sum is the number of rows */

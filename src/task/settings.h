@@ -14,7 +14,8 @@
  *     struct str model = values->v[S_MODEL_ID].s;
  *
  * Rows are printed in table order, service settings first. Two rows may share a name and place when
- * their tasks do not overlap (another default, say): settings_get then gives the one that is set. */
+ * their tasks do not overlap (another default, say): settings_get then gives the one that is set.
+ */
 #ifndef INFERD_SETTINGS_H
 #define INFERD_SETTINGS_H
 
@@ -31,61 +32,61 @@ enum setting_place {
 };
 
 enum setting_type {
-    SETTING_STR,       /* non-empty */
-    SETTING_URL,       /* must parse as a URI */
-    SETTING_INT,       /* positive 32-bit unless min says otherwise */
+    SETTING_STR, /* non-empty */
+    SETTING_URL, /* must parse as a URI */
+    SETTING_INT, /* positive 32-bit unless min says otherwise */
     SETTING_LONG,
     SETTING_FLOAT,
     SETTING_BOOL,
-    SETTING_ENUM,      /* one of choices, read without regard to case, kept as the choice has it */
-    SETTING_STR_MAP,   /* {S: S} */
+    SETTING_ENUM,    /* one of choices, read without regard to case, kept as the choice has it */
+    SETTING_STR_MAP, /* {S: S} */
     SETTING_STR_LIST,
-    SETTING_PAIR_LIST, /* [[S, S], ...]: order and repeats are kept */
-    SETTING_JSON,      /* any object, kept as it is */
+    SETTING_PAIR_LIST,  /* [[S, S], ...]: order and repeats are kept */
+    SETTING_JSON,       /* any object, kept as it is */
     SETTING_RATE_LIMIT, /* {"requests_per_minute": N}; value in .i; printed always */
-    SETTING_ADAPTIVE   /* adaptive_allocations object */
+    SETTING_ADAPTIVE    /* adaptive_allocations object */
 };
 
 enum setting_flag {
     SETTING_REQUIRED = 1,
-    SETTING_UPDATABLE = 2,     /* _update may change it */
-    SETTING_UNLISTED = 4,      /* not in GET _services */
-    SETTING_NOT_PRINTED = 8,   /* stored, not shown */
-    SETTING_INTERNAL = 16,     /* sending it is an error: "does not allow the setting [x]" */
-    SETTING_UI_FIXED = 32      /* GET _services says "updatable": false all the same */
+    SETTING_UPDATABLE = 2,   /* _update may change it */
+    SETTING_UNLISTED = 4,    /* not in GET _services */
+    SETTING_NOT_PRINTED = 8, /* stored, not shown */
+    SETTING_INTERNAL = 16,   /* sending it is an error: "does not allow the setting [x]" */
+    SETTING_UI_FIXED = 32    /* GET _services says "updatable": false all the same */
 };
 
 struct setting {
     const char *name;
-    const char *alias;        /* an older name that is read too; NULL */
+    const char *alias; /* an older name that is read too; NULL */
     enum setting_place place;
     enum setting_type type;
-    unsigned tasks;           /* TASK_BIT of those that have it; elsewhere it is unknown */
+    unsigned tasks; /* TASK_BIT of those that have it; elsewhere it is unknown */
     unsigned flags;
-    const char *const *choices;       /* SETTING_ENUM: allowed words, sorted, NULL-terminated */
-    const char *const *synonyms;      /* pairs "int8", "byte": read the first, keep the second */
+    const char *const *choices;  /* SETTING_ENUM: allowed words, sorted, NULL-terminated */
+    const char *const *synonyms; /* pairs "int8", "byte": read the first, keep the second */
     bool has_range;
-    double min, max;          /* inclusive, when has_range */
-    const char *preset;       /* default as JSON text, filled in at creation and printed; NULL */
+    double min, max;    /* inclusive, when has_range */
+    const char *preset; /* default as JSON text, filled in at creation and printed; NULL */
     /* GET _services: */
     const char *label, *description;
-    const char *ui_type;      /* "str", "int", "list", "bool", "map"; NULL: by type */
-    const char *ui_default;   /* JSON text of default_value; NULL: none */
-    unsigned ui_required;     /* 0: as flags; else TASK bits... kept simple: non-zero = true */
+    const char *ui_type;    /* "str", "int", "list", "bool", "map"; NULL: by type */
+    const char *ui_default; /* JSON text of default_value; NULL: none */
+    unsigned ui_required;   /* 0: as flags; else TASK bits... kept simple: non-zero = true */
     /* Rarely needed: */
-    unsigned required_for;    /* TASK bits that require it, when SETTING_REQUIRED would be too much */
-    const char *one_of;       /* rows of equal text: at least one must be given. The text is what
-                                 ES prints: "num_allocations, adaptive_allocations" */
-    const char *unless;       /* a service setting that, when given, lifts required and one_of */
+    unsigned required_for; /* TASK bits that require it, when SETTING_REQUIRED would be too much */
+    const char *one_of;    /* rows of equal text: at least one must be given. The text is what
+                              ES prints: "num_allocations, adaptive_allocations" */
+    const char *unless;    /* a service setting that, when given, lifts required and one_of */
     const char *const *legacy; /* names read from task_settings when it is absent where it belongs
                                   (openai: "model", "model_id"); NULL-terminated */
-    const char *ui_name;      /* key in GET _services; NULL: name, or the ES name of the type */
+    const char *ui_name;       /* key in GET _services; NULL: name, or the ES name of the type */
 };
 
 struct values;
 
 struct settings_table {
-    const char *service;      /* for texts: "openai" */
+    const char *service; /* for texts: "openai" */
     const struct setting *rows;
     size_t n;
     /* Whether a call's task settings may have members of any name, which are the model's own
@@ -100,15 +101,15 @@ struct adaptive {
 };
 
 struct value {
-    bool set;                 /* given, defaulted or measured */
-    bool by_user;             /* given by the caller (dimensions: goes upstream only then) */
+    bool set;     /* given, defaulted or measured */
+    bool by_user; /* given by the caller (dimensions: goes upstream only then) */
     union {
         struct str s;
         int64_t i;
         double d;
         bool b;
-        const struct json *json;       /* STR_MAP, STR_LIST, PAIR_LIST, JSON */
-        const struct secret *secret;   /* every IN_SECRET row; a STR_MAP as its JSON text */
+        const struct json *json;     /* STR_MAP, STR_LIST, PAIR_LIST, JSON */
+        const struct secret *secret; /* every IN_SECRET row; a STR_MAP as its JSON text */
         struct adaptive adaptive;
     };
 };
@@ -150,8 +151,7 @@ bool setting_ui_updatable(const struct setting *);
 #define SETTING_ROW_MAX_INPUT_TOKENS(task_bits)                                                    \
     {                                                                                              \
         .name = "max_input_tokens", .place = IN_SERVICE, .type = SETTING_INT,                      \
-        .tasks = (task_bits),                                                                      \
-        .flags = SETTING_UPDATABLE | SETTING_UI_FIXED | SETTING_UNLISTED,                          \
+        .tasks = (task_bits), .flags = SETTING_UPDATABLE | SETTING_UI_FIXED | SETTING_UNLISTED,    \
         .label = "Maximum Input Tokens",                                                           \
         .description = "Allows you to specify the maximum number of tokens per input.",            \
     }
@@ -176,8 +176,7 @@ bool setting_ui_updatable(const struct setting *);
 #define SETTING_ROW_DIMENSIONS_SET_BY_USER(task_bits)                                              \
     {                                                                                              \
         .name = "dimensions_set_by_user", .place = IN_SERVICE, .type = SETTING_BOOL,               \
-        .tasks = (task_bits),                                                                      \
-        .flags = SETTING_INTERNAL | SETTING_UNLISTED | SETTING_NOT_PRINTED,                        \
+        .tasks = (task_bits), .flags = SETTING_INTERNAL | SETTING_UNLISTED | SETTING_NOT_PRINTED,  \
     }
 
 extern const char *const similarity_choices[]; /* cosine, dot_product, l2_norm */

@@ -20,8 +20,8 @@ enum task {
     (TASK_BIT(TASK_TEXT_EMBEDDING) | TASK_BIT(TASK_SPARSE_EMBEDDING) | TASK_BIT(TASK_RERANK) |     \
      TASK_BIT(TASK_COMPLETION) | TASK_BIT(TASK_CHAT_COMPLETION))
 
-const char *task_name(enum task);                 /* "text_embedding" */
-bool task_parse(struct str s, enum task *out);    /* trims, ignores case; "any" too */
+const char *task_name(enum task);              /* "text_embedding" */
+bool task_parse(struct str s, enum task *out); /* trims, ignores case; "any" too */
 
 enum input_type {
     INPUT_UNSPECIFIED,
