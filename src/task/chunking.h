@@ -1,5 +1,5 @@
-/* chunking: chunking_settings, validated, defaulted, stored and printed. (The cutting itself is a
- * later step, in text/.) Source: shared facts, inference.md 8.1. Strategies: sentence, word, none,
+/* chunking: chunking_settings, validated, defaulted, stored and printed. (text/chunk.h does the
+ * cutting.) Source: shared facts, inference.md 8.1. Strategies: sentence, word, none,
  * recursive. separator_group is replaced by its list of separators when read. */
 #ifndef INFERD_CHUNKING_H
 #define INFERD_CHUNKING_H
