@@ -99,15 +99,7 @@ static void runner_start(struct hedge *h, struct runner *r)
     size_t n = whole->input.n_texts;
     r->sink = (struct sink){.done = runner_done, .fail = runner_fail};
     r->hedge = h;
-    r->call = (struct call){.loop = whole->loop,
-                            .arena = arena_new(ARENA_NO_LIMIT),
-                            .endpoint = whole->endpoint,
-                            .input = whole->input,
-                            .sink = &r->sink,
-                            .deadline_ms = whole->deadline_ms,
-                            .timeout_ms = whole->timeout_ms,
-                            .probe = whole->probe,
-                            .opaque_id = whole->opaque_id};
+    r->call = call_beside(whole, &r->sink);
     r->call.input.texts = arena_array(r->call.arena, n, sizeof *r->call.input.texts);
     if (n) /* each may shorten its own */
         memcpy(r->call.input.texts, whole->input.texts, n * sizeof *whole->input.texts);

@@ -32,6 +32,22 @@ struct err *inference_timeout_err(const struct call *);
 /* hedge.c: a call whose endpoint asks for it, as two if the first is slow; else false. */
 bool hedge_submit(struct inference *, struct call *);
 
+/* A call of its own beside `whole`, for one of several requests made in its name: the same question
+ * on the same loop until the same time. Its arena is new and the caller's to free; its texts are
+ * still those of `whole`. */
+static inline struct call call_beside(const struct call *whole, struct sink *sink)
+{
+    return (struct call){.loop = whole->loop,
+                         .arena = arena_new(ARENA_NO_LIMIT),
+                         .endpoint = whole->endpoint,
+                         .input = whole->input,
+                         .sink = sink,
+                         .deadline_ms = whole->deadline_ms,
+                         .timeout_ms = whole->timeout_ms,
+                         .probe = whole->probe,
+                         .opaque_id = whole->opaque_id};
+}
+
 /* split.c: a call of embeddings with more inputs than the provider takes at once, as several calls
  * on upstream side by side. True: taken, and it ends via call->sink. False: it fits as it is. */
 bool split_submit(struct inference *, struct call *);

@@ -179,17 +179,8 @@ static void split_cancelled(struct call *call)
 
 static void part_init(struct split *s, struct part *p, size_t first, size_t n)
 {
-    const struct call *whole = s->call;
     *p = (struct part){.sink = {.done = part_done, .fail = part_fail}, .split = s, .first = first};
-    p->call = (struct call){.loop = whole->loop,
-                            .arena = arena_new(ARENA_NO_LIMIT),
-                            .endpoint = whole->endpoint,
-                            .input = whole->input,
-                            .sink = &p->sink,
-                            .deadline_ms = whole->deadline_ms,
-                            .timeout_ms = whole->timeout_ms,
-                            .probe = whole->probe,
-                            .opaque_id = whole->opaque_id};
+    p->call = call_beside(s->call, &p->sink);
     p->call.input.texts += first;
     p->call.input.n_texts = n;
     p->under_way = true;
