@@ -88,20 +88,6 @@ static void put_base64(struct infer *inf, const struct embedding *row, struct js
     json_put_cstr(w, text);
 }
 
-static void put_numbers(const struct embedding *row, struct json_out *w)
-{
-    if (row->node) {
-        json_put_node(w, row->node);
-    } else if (row->f32) {
-        json_put_floats(w, row->f32, row->n);
-    } else {
-        json_arr(w);
-        for (size_t i = 0; i < row->n; i++)
-            json_put_i64(w, row->i8[i]);
-        json_end(w);
-    }
-}
-
 static void embeddings_whole(struct infer *inf, const struct result *result, struct json_out *w)
 {
     const struct embeddings *own = inf->own;
@@ -117,7 +103,7 @@ static void embeddings_whole(struct infer *inf, const struct result *result, str
         if (own->base64)
             put_base64(inf, &result->embeddings[i], w);
         else
-            put_numbers(&result->embeddings[i], w);
+            embedding_render(w, &result->embeddings[i]);
         json_end(w);
     }
     json_end(w);

@@ -21,9 +21,8 @@ int64_t result_dimensions(const struct result *r)
 }
 
 /* Members of an item, without the braces around them. */
-static void put_embedding(struct json_out *w, const struct embedding *e)
+void embedding_render(struct json_out *w, const struct embedding *e)
 {
-    json_key(w, "embedding");
     if (e->node) {
         json_put_node(w, e->node);
     } else if (e->f32) {
@@ -34,6 +33,12 @@ static void put_embedding(struct json_out *w, const struct embedding *e)
             json_put_i64(w, e->i8[i]);
         json_end(w);
     }
+}
+
+static void put_embedding(struct json_out *w, const struct embedding *e)
+{
+    json_key(w, "embedding");
+    embedding_render(w, e);
 }
 
 static void put_sparse(struct json_out *w, const struct sparse *s)

@@ -59,6 +59,8 @@ struct result {
 /* Dense length of the first row: bits count 8 per byte. 0: not dense or empty. */
 int64_t result_dimensions(const struct result *);
 void result_render(struct json_out *, const struct result *);
+/* The array of one row's numbers: as they came, where they came as text. */
+void embedding_render(struct json_out *, const struct embedding *);
 
 /* Rows that are embeddings of chunks of fewer inputs, told apart again:
  *     {"text_embedding":[{"chunks":[{"start":0,"end":82,"embedding":[...]}, ...]}, ...]} */
