@@ -39,7 +39,9 @@ enum dtype {
     DTYPE_U8,
     DTYPE_I32,
     DTYPE_I64,
-    DTYPE_BOOL
+    DTYPE_BOOL,
+    DTYPE_F64,
+    DTYPE_I16
 };
 
 #define TENSOR_MAX_RANK 8
@@ -63,9 +65,10 @@ struct token_batch {
 };
 
 enum program_output {
-    OUTPUT_EMBEDDING, /* what pooling makes of the tokens */
-    OUTPUT_LABELS,    /* of a sequence classifier, a reranker above all: a logit for each label */
-    OUTPUT_VOCABULARY /* SPLADE: for each token of the vocabulary a weight >= 0 */
+    OUTPUT_EMBEDDING,  /* what pooling makes of the tokens */
+    OUTPUT_LABELS,     /* of a sequence classifier, a reranker above all: a logit for each label */
+    OUTPUT_VOCABULARY, /* SPLADE: for each token of the vocabulary a weight >= 0 */
+    OUTPUT_TENSOR /* of a TorchScript module: whatever its forward gives, by session_run_each */
 };
 
 struct program_info {
@@ -79,10 +82,24 @@ struct program_info {
     bool normalized;     /* rows have unit L2 norm */
     size_t weight_bytes;
     uint32_t token_budget;
+    bool interpreted; /* a script that no plan was found for */
 };
 
 struct err *program_load_snapshot(const char *folder, const struct engine_limits *,
                                   struct program **out);
+/* A TorchScript archive (trained_models.md 15 to 17). Nothing in it is executed as code: what is
+ * not an op of our own table is refused by name. A module whose architecture is recognised runs the
+ * same plan as a snapshot of it would; any other is interpreted op by op. */
+struct script_options {
+    struct engine_limits limits;
+    uint32_t max_tokens; /* longest sequence it will be given (max_sequence_length) */
+    bool interpret;      /* never look for a known architecture: for tests */
+};
+struct err *program_load_script(const char *file, const struct script_options *,
+                                struct program **out);
+/* The checks of program_load_script alone: reads the archive, keeps nothing. */
+struct err *program_check_script(const char *file, const struct engine_limits *);
+
 /* What the model of a folder gives, by its config.json and its modules.json (NULL: it has none).
  * Touches no files; any JSON will do. */
 enum program_output program_output_of(const struct json *config, const struct json *modules);
@@ -95,6 +112,17 @@ struct err *session_new(struct program *, int n_threads, struct session **out);
 void session_free(struct session *);
 /* out: f32 [n_sequences, dimensions]. ERR_ARGUMENT for ids out of range and the like. */
 struct err *session_run(struct session *, const struct token_batch *, struct tensor *out);
+
+/* What one sequence gave, any program: f32, seen as [dim[0], dim[1], dim[2]] as ml-cpp shows a
+ * result (trained_models.md 13): 3-D as it is, 2-D [r, c] as [1, r, c], 1-D [c] as [1, 1, c], a
+ * number as [1, 1, 1]. A snapshot's embedding, logits or weights: [1, 1, dimensions]. */
+struct output {
+    int64_t dim[3];
+    const float *data; /* borrowed until the next run */
+    struct err *err;   /* of this sequence alone: the caller's; then data is NULL */
+};
+/* out[n_sequences]. An error of its own: nothing was run. */
+struct err *session_run_each(struct session *, const struct token_batch *, struct output *out);
 
 /* "avx512", "avx2", "generic": what this machine runs, chosen at run time; all in fp32. */
 const char *engine_kernels(void);
