@@ -108,6 +108,8 @@ static unsigned tasks_of(const struct json *config, enum program_output output)
         return TASK_BIT(TASK_SPARSE_EMBEDDING);
     case OUTPUT_LABELS:
         break;
+    case OUTPUT_TENSOR:
+        return 0;
     }
     return program_labels_of(config) == 1 ? TASK_BIT(TASK_RERANK) : 0;
 }

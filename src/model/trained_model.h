@@ -8,6 +8,8 @@
 #ifndef INFERD_TRAINED_MODEL_H
 #define INFERD_TRAINED_MODEL_H
 
+#include <stdatomic.h>
+
 #include "nlp.h"
 #include "pool.h"
 #include "store.h"
