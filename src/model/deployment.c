@@ -399,6 +399,71 @@ void deployment_stop(struct models *m, struct str id, struct loop *loop,
     deployment_unref(d);
 }
 
+/* One of a model, as a reference; `take`: out of the registry. */
+static struct deployment *of_model(struct models *m, struct str model_id, bool take)
+{
+    struct deployment *d = NULL;
+    struct str id;
+    void *found;
+    pthread_mutex_lock(&m->lock);
+    for (size_t i = 0; !d && map_next(m->deployments, &i, &id, &found);)
+        if (str_eq(((struct deployment *)found)->model_id, model_id))
+            d = found;
+    if (d && take)
+        map_take(m->deployments, d->id);
+    else if (d)
+        deployment_ref(d);
+    pthread_mutex_unlock(&m->lock);
+    return d;
+}
+
+bool models_deployed(struct models *m, struct str model_id)
+{
+    struct deployment *d = of_model(m, model_id, false);
+    if (d)
+        deployment_unref(d);
+    return d != NULL;
+}
+
+bool models_has_deployment(struct models *m, struct str id)
+{
+    struct deployment *d = deployment_find(m, id);
+    if (d)
+        deployment_unref(d);
+    return d != NULL;
+}
+
+/* Stops of several deployments that are waited for together. */
+struct stop_all {
+    struct waiter *waiter;
+    atomic_size_t left;
+};
+
+static void one_stopped(void *ctx, struct err *err)
+{
+    struct stop_all *s = ctx;
+    err_free(err);
+    if (atomic_fetch_sub(&s->left, 1) != 1)
+        return;
+    waiter_post(s->waiter, NULL);
+    free(s);
+}
+
+void models_stop_all(struct models *m, struct str model_id, struct loop *loop,
+                     void (*done)(void *ctx, struct err *), void *ctx)
+{
+    struct stop_all *s = mem_new(sizeof(*s));
+    s->waiter = waiter_new(loop, done, ctx);
+    atomic_init(&s->left, 1);
+    for (struct deployment *d; (d = of_model(m, model_id, true));) {
+        atomic_fetch_add(&s->left, 1);
+        log_info("deployment stopping", LOG_S("deployment_id", d->id));
+        deployment_end(d, waiter_new(loop, one_stopped, s));
+        deployment_unref(d);
+    }
+    one_stopped(s, NULL);
+}
+
 void deployment_state(struct models *m, struct str id, struct deployment_state *out)
 {
     *out = (struct deployment_state){0};

@@ -68,6 +68,14 @@ struct deployment_state {
 void deployment_state(struct models *, struct str id,
                       struct deployment_state *out); /* Thread: any */
 
+/* Whether any deployment is of this model; whether one has this id. Thread: any. */
+bool models_deployed(struct models *, struct str model_id);
+bool models_has_deployment(struct models *, struct str deployment_id);
+/* Stops every deployment of a model, as deployment_stop does; done when the last has ended, at once
+ * when there is none. Thread: any. */
+void models_stop_all(struct models *, struct str model_id, struct loop *,
+                     void (*done)(void *ctx, struct err *), void *ctx);
+
 /* What texts (with the query, where there is one) are to the deployment's model; out[n_texts].
  * Runs nothing. For long texts: pool. */
 struct token_count {

@@ -504,6 +504,29 @@ static void stopping_ends_what_waits(void **state)
     end();
 }
 
+static void all_of_a_model_are_stopped(void **state)
+{
+    begin(100);
+    start("one", "good", 1, 1);
+    start("two", "good", 2, 1);
+    start("three", "other", 1, 1);
+    until_all_are_back();
+    assert_true(models_deployed(w.models, STR("good")));
+    assert_true(models_has_deployment(w.models, STR("two")));
+    assert_false(models_has_deployment(w.models, STR("good")));
+    w.waiting++;
+    models_stop_all(w.models, STR("good"), w.loop, keep_err, NULL);
+    until_all_are_back();
+    assert_null(last_err);
+    assert_false(models_deployed(w.models, STR("good")));
+    assert_true(models_deployed(w.models, STR("other")));
+    assert_int_equal(fake_sessions(), 1);
+    w.waiting++;
+    models_stop_all(w.models, STR("good"), w.loop, keep_err, NULL); /* none left */
+    until_all_are_back();
+    end();
+}
+
 static void scaling_loses_no_call(void **state)
 {
     static struct asked *calls[300];
@@ -584,6 +607,7 @@ int main(void)
         cmocka_unit_test(cancelled_calls_end_without_running),
         cmocka_unit_test(engine_errors_reach_the_call),
         cmocka_unit_test(stopping_ends_what_waits),
+        cmocka_unit_test(all_of_a_model_are_stopped),
         cmocka_unit_test(scaling_loses_no_call),
         cmocka_unit_test(the_end_fails_what_waits),
         cmocka_unit_test(a_storm_passes),
