@@ -317,6 +317,39 @@ def test_a_replaced_folder_does_another_task(kinds, tmp_path):
     server.stop(20)
 
 
+# ---- one bad input ----
+
+def test_an_input_without_tokens_fails_alone(kinds):
+    """A tokenizer that puts nothing around texts makes nothing of an empty one."""
+    model(kinds.models, "distilbert", "bare", tokenizer={
+        "version": "1.0", "added_tokens": [], "normalizer": None, "post_processor": None,
+        "decoder": {"type": "ByteLevel"},
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
+                          "use_regex": True},
+        "model": {"type": "BPE", "merges": [],
+                  "vocab": {c: i for i, c in enumerate("abcdefghi\u0120")}}})
+    assert create(kinds, "text_embedding", "bare").status == 200
+    texts = ["a", "", "bb a", "c", "", "dad " * 100]
+    answer = kinds.post("/_inference/bare", {"input": texts})
+    assert answer.status == 400 and answer.reason == "input [1] has no tokens"
+    answer = kinds.post("/_inference/text_embedding/bare?partial=true", {"input": texts},
+                        check=False)
+    assert answer.status == 200, answer
+    items = answer.json["text_embedding"]
+    error = {"error": {"type": "illegal_argument_exception", "reason": "the input has no tokens",
+                       "status": 400}}
+    for text, item in zip(texts, items):
+        if text:
+            assert item["embedding"] == embed(kinds, "bare", text)
+        else:
+            assert item == error
+    chunks = kinds.post("/_inference/text_embedding/bare?chunk=true", {"input": ["a", ""]})
+    assert chunks.json["text_embedding"][1] == error
+    assert kinds.post("/_inference/text_embedding/bare?partial=true",
+                      {"input": ["", ""]}).status == 400
+    assert kinds.delete("/_inference/bare").status == 200
+
+
 # ---- what stands in front of a text ----
 
 def embed(server, name, text, **more):

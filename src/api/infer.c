@@ -80,6 +80,13 @@ static void infer_done(struct sink *sink, const struct result *result)
         http_stream_end(r->http);
         return;
     }
+    /* Each input may have lost some chunk though no call failed as a whole. */
+    const struct err *none =
+        inf->chunks && result ? result_chunks_failed(result, inf->chunks) : NULL;
+    if (none) {
+        infer_refuse(inf, err_copy(none));
+        return;
+    }
     struct buf b;
     reply_buf_init(&b);
     struct json_out w;
@@ -227,6 +234,11 @@ static void es_error(struct infer *inf, const struct err *e, struct buf *events)
 static const struct infer_shape es_shape = {
     .whole = es_whole, .delta = es_delta, .end = es_end, .error = es_error};
 
+static bool is_embedding(enum task task)
+{
+    return task == TASK_TEXT_EMBEDDING || task == TASK_SPARSE_EMBEDDING;
+}
+
 static struct err *infer_read(struct infer *inf, bool stream)
 {
     struct request *r = inf->request;
@@ -240,6 +252,12 @@ static struct err *infer_read(struct infer *inf, bool stream)
     TRY(request_query_bool(r, "chunk", false, &chunk));
     if (chunk)
         inf->chunks = arena_alloc(r->arena, sizeof *inf->chunks);
+    TRY(request_query_bool(r, "partial", chunk, &inf->call.partial));
+    if (inf->call.partial && !chunk && !is_embedding(ep->task))
+        return err_status(400,
+                          "Field [partial] cannot be specified for task type [%s], only for "
+                          "[text_embedding, sparse_embedding]",
+                          task_name(ep->task));
     return inference_input(ep, task, stream, r->arena, r->http->body, r->body, &inf->call.input);
 }
 

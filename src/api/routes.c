@@ -5,7 +5,8 @@
 
 static const char *const timeout_params[] = {"timeout", "inference_timeout", NULL};
 static const char *const simulate_params[] = {"stream", NULL};
-static const char *const infer_params[] = {"timeout", "inference_timeout", "chunk", NULL};
+static const char *const infer_params[] = {"timeout", "inference_timeout", "chunk", "partial",
+                                           NULL};
 static const char *const get_params[] = {"return_minimal_config", NULL};
 static const char *const delete_params[] = {"dry_run", "force", "timeout", NULL};
 static const char *const license_params[] = {"accept_enterprise", "local", NULL};

@@ -38,6 +38,8 @@ struct err {
     /* Another service could have succeeded: a refusal for quota or credentials, a fault of theirs.
      */
     bool elsewhere;
+    /* One of the inputs may be the cause: without it the others could pass. */
+    bool by_input;
     /* Milliseconds a caller should wait (Retry-After); 0: not said. */
     int64_t retry_after_ms;
 };

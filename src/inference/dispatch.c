@@ -103,6 +103,14 @@ static bool flight_delta(struct sink *sink, const struct delta *delta)
     return f->outer->delta(f->outer, delta);
 }
 
+static const struct err *first_error(const struct result *r)
+{
+    size_t i = 0;
+    while (!r->errors[i])
+        i++;
+    return r->errors[i];
+}
+
 static void flight_done(struct sink *sink, const struct result *result)
 {
     struct flight *f = (struct flight *)sink;
@@ -110,7 +118,9 @@ static void flight_done(struct sink *sink, const struct result *result)
     const struct endpoint *served = f->call->endpoint;
     struct endpoint *other = flight_end(f);
     tally_usage(extras_of(served)->tally, result ? &result->usage : &f->call->usage);
-    if (f->cache && result && !other)
+    if (result && result->errors)
+        tally_fail(extras_of(served)->tally, tally_failure_of(first_error(result), false));
+    if (f->cache && result && !result->errors && !other)
         cache_put(f->cache, f->key, result, clock_mono_ms());
     outer->done(outer, result);
     endpoint_unref(other);
@@ -219,16 +229,22 @@ void inference_cancel(struct call *call)
         call->on_cancel(call);
 }
 
+void dispatch_submit(struct inference *inf, struct call *call)
+{
+    if (endpoint_is_local(call->endpoint))
+        deployment_submit(inf->parts.models, call->endpoint->id, call);
+    else if (!split_submit(inf, call) && !hedge_submit(inf, call))
+        upstream_submit(inf, call);
+}
+
 static void flight_go(struct flight *f)
 {
     struct inference *inf = f->inf;
     struct call *call = f->call;
     call->sink = &f->sink;
     tally_call(extras_of(call->endpoint)->tally, false);
-    if (endpoint_is_local(call->endpoint))
-        deployment_submit(inf->parts.models, call->endpoint->id, call);
-    else if (!split_submit(inf, call) && !hedge_submit(inf, call))
-        upstream_submit(inf, call);
+    if (!partial_submit(inf, call))
+        dispatch_submit(inf, call);
 }
 
 /* Timeouts of the endpoint's own; total holds for streams too. */

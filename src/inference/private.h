@@ -54,6 +54,11 @@ bool split_submit(struct inference *, struct call *);
 /* Number of the inputs from `first` on that go into one request. */
 size_t split_pack(const struct endpoint *, const struct input *, size_t first);
 
+/* partial.c: a call that asks for each input by itself (call->partial), in pieces; else false. */
+bool partial_submit(struct inference *, struct call *);
+/* dispatch.c: to whoever answers for the call's endpoint. */
+void dispatch_submit(struct inference *, struct call *);
+
 /* Shortens embedding inputs to the endpoint's max_input_tokens, if its service wants that. */
 void upstream_cut(const struct endpoint *, struct arena *, struct input *);
 /* The service's base_url, what may be reached, and by which way, for every request made in its

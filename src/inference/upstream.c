@@ -284,6 +284,12 @@ static struct err *refusal(struct upstream *up, const struct http_in *in, const 
     return e;
 }
 
+/* One long input must not shorten its neighbours where it can be found out. */
+static bool is_one_of_many(const struct upstream *up)
+{
+    return up->call->partial && up->call->input.n_texts > 1;
+}
+
 static void judge(struct upstream *up, const struct http_in *in)
 {
     struct verdict v = {.action = VERDICT_FAIL};
@@ -291,7 +297,7 @@ static void judge(struct upstream *up, const struct http_in *in)
     struct err *e = refusal(up, in, &v);
     if (v.action == VERDICT_RETRY) {
         upstream_retry(up, e, e->retry_after_ms);
-    } else if (v.action == VERDICT_SHORTEN && up->attempt < MAX_ATTEMPTS) {
+    } else if (v.action == VERDICT_SHORTEN && up->attempt < MAX_ATTEMPTS && !is_one_of_many(up)) {
         err_free(e);
         metric_add(METRIC_UPSTREAM_RETRIES, 1);
         shorten(up->call->arena, &up->call->input, -1, up->inf->options.reduction);

@@ -34,6 +34,11 @@ static bool goes_elsewhere(int upstream_status)
     }
 }
 
+static bool may_be_input(int upstream_status)
+{
+    return upstream_status == 400 || upstream_status == 413 || upstream_status == 422;
+}
+
 static char *dup_str(struct str s)
 {
     return s.p ? strndup(s.p, s.n) : NULL;
@@ -50,6 +55,7 @@ struct err *verdict_err(struct str inference_id, int upstream_status, const stru
                          "%.*s for request from inference entity id [%.*s] status [%d]%s%.*s%s",
                          STR_ARG(v->prefix), STR_ARG(inference_id), upstream_status, sep,
                          STR_ARG(v->message), v->message.n ? "]" : "");
+    e->by_input = may_be_input(upstream_status);
     e->elsewhere = goes_elsewhere(upstream_status);
     e->chat_type = dup_str(v->chat_type);
     e->chat_code = dup_str(v->chat_code);

@@ -123,7 +123,8 @@ static struct err *tokenize_one(struct flight *f, size_t i)
     struct tokens t;
     TRY(parts_encode(f->deployment->parts, f->call->arena, &f->call->input, i, &t));
     if (t.n == 0)
-        return err_new(ERR_ARGUMENT, "input [%zu] has no tokens", i);
+        return f->n == 1 ? err_new(ERR_ARGUMENT, "the input has no tokens")
+                         : err_new(ERR_ARGUMENT, "input [%zu] has no tokens", i);
     f->sequences[i] = (struct sequence){.flight = f,
                                         .cancelled = &f->call->cancelled,
                                         .ids = t.ids,
@@ -163,7 +164,10 @@ static struct err *tokenize(struct flight *f)
     for (size_t i = 0; i < f->n; i++) {
         if (cancelled(f))
             return is_cancelled();
-        TRY(tokenize_one(f, i));
+        struct err *e = tokenize_one(f, i);
+        if (e)
+            e->by_input = true;
+        TRY(e);
     }
     return NULL;
 }

@@ -77,8 +77,22 @@ static const char *const member_names[] = {
     [RESULT_COMPLETION] = "completion",
 };
 
+static void put_error(struct json_out *w, const struct err *e)
+{
+    json_key(w, "error");
+    json_obj(w);
+    json_key_cstr(w, "type", err_type(e));
+    json_key_cstr(w, "reason", e->reason);
+    json_key_i64(w, "status", e->status);
+    json_end(w);
+}
+
 static void put_item(struct json_out *w, const struct result *r, size_t i)
 {
+    if (r->errors && r->errors[i]) {
+        put_error(w, r->errors[i]);
+        return;
+    }
     switch (r->kind) {
     case RESULT_FLOATS:
     case RESULT_BYTES:
@@ -121,19 +135,52 @@ static void put_chunk(struct json_out *w, const struct result *r, size_t row,
     json_end(w);
 }
 
+static void put_chunks(struct json_out *w, const struct result *r, size_t row, size_t n,
+                       const struct chunk_span *spans)
+{
+    json_key(w, "chunks");
+    json_arr(w);
+    for (size_t end = row + n; row < end && row < r->n; row++)
+        put_chunk(w, r, row, &spans[row]);
+    json_end(w);
+}
+
+const struct err *result_chunks_error(const struct result *r, const struct chunk_map *map,
+                                      size_t input, size_t row)
+{
+    for (size_t end = row + map->counts[input]; r->errors && row < end && row < r->n; row++) {
+        if (r->errors[row])
+            return r->errors[row];
+    }
+    return NULL;
+}
+
+const struct err *result_chunks_failed(const struct result *r, const struct chunk_map *map)
+{
+    const struct err *first = NULL;
+    size_t row = 0;
+    for (size_t i = 0; i < map->n_inputs; row += map->counts[i++]) {
+        const struct err *e = result_chunks_error(r, map, i, row);
+        if (!e)
+            return NULL;
+        first = first ? first : e;
+    }
+    return first;
+}
+
 void result_render_chunks(struct json_out *w, const struct result *r, const struct chunk_map *map)
 {
     size_t row = 0;
     json_obj(w);
     json_key(w, member_names[r->kind]);
     json_arr(w);
-    for (size_t i = 0; i < map->n_inputs; i++) {
+    for (size_t i = 0; i < map->n_inputs; row += map->counts[i++]) {
+        const struct err *e = result_chunks_error(r, map, i, row);
         json_obj(w);
-        json_key(w, "chunks");
-        json_arr(w);
-        for (size_t k = 0; k < map->counts[i] && row < r->n; k++, row++)
-            put_chunk(w, r, row, &map->spans[row]);
-        json_end(w);
+        if (e)
+            put_error(w, e);
+        else
+            put_chunks(w, r, row, map->counts[i], map->spans);
         json_end(w);
     }
     json_end(w);

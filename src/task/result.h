@@ -54,10 +54,15 @@ struct result {
         struct str *texts; /* completion */
     };
     struct usage usage;
+    /* One per row: what that input alone has failed with; its row is empty then. NULL: none has.
+     * Only of a call with `partial`, at least one row is good. Borrowed as the rest is; copies of
+     * results are of whole ones. */
+    struct err *const *errors;
 };
 
 /* Dense length of the first row: bits count 8 per byte. 0: not dense or empty. */
 int64_t result_dimensions(const struct result *);
+/* An input that has failed is {"error": {"type", "reason", "status"}} in its place. */
 void result_render(struct json_out *, const struct result *);
 /* The array of one row's numbers: as they came, where they came as text. */
 void embedding_render(struct json_out *, const struct embedding *);
@@ -73,6 +78,11 @@ struct chunk_map {
     size_t n_inputs;
 };
 void result_render_chunks(struct json_out *, const struct result *, const struct chunk_map *);
+/* The error of an input some of whose chunks have failed; NULL: none has. `row` is its first. */
+const struct err *result_chunks_error(const struct result *, const struct chunk_map *, size_t input,
+                                      size_t row);
+/* If every input has failed by that: the first one's error; else NULL. */
+const struct err *result_chunks_failed(const struct result *, const struct chunk_map *);
 
 /* A copy that borrows nothing, in the arena. */
 void result_copy(struct arena *, const struct result *from, struct result *out);

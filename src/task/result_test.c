@@ -160,6 +160,27 @@ static void test_chunks(void **state)
                     "0}}}");
 }
 
+static void test_errors_in_rows(void **state)
+{
+    static const float one[] = {1.5f};
+    struct embedding rows[] = {{.n = 1, .f32 = one}, {0}, {.n = 1, .f32 = one}};
+    struct err *bad = err_new(ERR_ARGUMENT, "no \"x\"");
+    struct err *errors[] = {NULL, bad, NULL};
+    struct result r = {.kind = RESULT_FLOATS, .n = 3, .embeddings = rows, .errors = errors};
+    check_result(&r, "{\"text_embedding\":[{\"embedding\":[1.5]},{\"error\":{\"type\":"
+                     "\"illegal_argument_exception\",\"reason\":\"no \\\"x\\\"\",\"status\":400}},"
+                     "{\"embedding\":[1.5]}]}");
+    struct chunk_span spans[] = {{0, 1}, {1, 2}, {0, 1}};
+    size_t counts[] = {2, 1}, lone[] = {2};
+    struct chunk_map map = {.spans = spans, .counts = counts, .n_inputs = 2};
+    assert_ptr_equal(result_chunks_error(&r, &map, 0, 0), bad);
+    assert_null(result_chunks_error(&r, &map, 1, 2));
+    assert_null(result_chunks_failed(&r, &map));
+    map = (struct chunk_map){.spans = spans, .counts = lone, .n_inputs = 1};
+    assert_ptr_equal(result_chunks_failed(&r, &map), bad);
+    err_free(bad);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -169,6 +190,7 @@ int main(void)
         cmocka_unit_test(test_rerank),
         cmocka_unit_test(test_completion),
         cmocka_unit_test(test_chunks),
+        cmocka_unit_test(test_errors_in_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
