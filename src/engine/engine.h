@@ -68,7 +68,8 @@ enum program_output {
     OUTPUT_EMBEDDING,  /* what pooling makes of the tokens */
     OUTPUT_LABELS,     /* of a sequence classifier, a reranker above all: a logit for each label */
     OUTPUT_VOCABULARY, /* SPLADE: for each token of the vocabulary a weight >= 0 */
-    OUTPUT_TENSOR /* of a TorchScript module: whatever its forward gives, by session_run_each */
+    OUTPUT_TENSOR /* whatever a TorchScript module's forward gives, or a row for each token (token
+                     classification, question answering): by session_run_each */
 };
 
 struct program_info {
@@ -83,6 +84,7 @@ struct program_info {
     size_t weight_bytes;
     uint32_t token_budget;
     bool interpreted; /* a script that no plan was found for */
+    const char *why;  /* it was not; NULL: it was, or a snapshot */
 };
 
 struct err *program_load_snapshot(const char *folder, const struct engine_limits *,
@@ -110,12 +112,14 @@ const struct program_info *program_info(const struct program *);
 
 struct err *session_new(struct program *, int n_threads, struct session **out);
 void session_free(struct session *);
-/* out: f32 [n_sequences, dimensions]. ERR_ARGUMENT for ids out of range and the like. */
+/* out: f32 [n_sequences, dimensions]; [n_tokens, dimensions] when each token has a row of its own.
+ * ERR_ARGUMENT for ids out of range and the like, and for a script that is interpreted. */
 struct err *session_run(struct session *, const struct token_batch *, struct tensor *out);
 
 /* What one sequence gave, any program: f32, seen as [dim[0], dim[1], dim[2]] as ml-cpp shows a
  * result (trained_models.md 13): 3-D as it is, 2-D [r, c] as [1, r, c], 1-D [c] as [1, 1, c], a
- * number as [1, 1, 1]. A snapshot's embedding, logits or weights: [1, 1, dimensions]. */
+ * number as [1, 1, 1]. A snapshot's embedding, logits or weights: [1, 1, dimensions]; of a model
+ * with a row for each token [1, n, dimensions]; of question answering [2, 1, n]. */
 struct output {
     int64_t dim[3];
     const float *data; /* borrowed until the next run */

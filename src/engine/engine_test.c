@@ -15,6 +15,7 @@
 #include "program.h"
 
 static const char *const models[] = {
+    "bert_ner",      "distilbert_qa",      "roberta_ner",        "xlm_roberta_qa",
     "bert_rerank",   "bert_sparse",        "bert_sparse_untied", "camembert",
     "cls_relu_f16",  "distilbert",         "distilbert_rerank",  "distilbert_sparse",
     "electra",       "electra_rerank",     "electra_sparse",     "electra_wide",
@@ -68,22 +69,23 @@ static void check_case(struct session *s, const struct json *c, double tolerance
     static float expected[CAP];
     const struct json *rows = json_get(c, "ids"), *type_ids = json_get(c, "type_ids");
     struct token_batch b = {.n_sequences = rows->n, .ids = ids, .offsets = offsets};
-    struct tensor out;
+    static struct output out[CAP];
     b.n_tokens = read_rows(rows, offsets, ids, CAP);
     if (!json_is_null(type_ids)) {
         assert_int_equal(read_rows(type_ids, NULL, types, CAP), b.n_tokens);
         b.type_ids = types;
     }
-    no_error(session_run(s, &b, &out));
-    assert_int_equal(out.dim[0], rows->n);
+    no_error(session_run_each(s, &b, out));
     struct json_iter it = json_iter(json_get(c, "expected"));
-    const float *row = out.data;
-    for (const struct json *v; (v = json_next(&it)); row += out.dim[1]) {
-        assert_int_equal(v->n, out.dim[1]);
+    const struct output *o = out;
+    for (const struct json *v; (v = json_next(&it)); o++) {
+        assert_null(o->err);
+        assert_int_equal(v->n, o->dim[0] * o->dim[1] * o->dim[2]);
         assert_true(json_numbers(v, expected, v->n));
         for (size_t i = 0; i < v->n; i++)
-            assert_true(fabs((double)row[i] - (double)expected[i]) <= tolerance);
+            assert_true(fabs((double)o->data[i] - (double)expected[i]) <= tolerance);
     }
+    assert_int_equal(o - out, rows->n);
 }
 
 static void check_model(const char *model, const struct kernels *k, int n_threads)
@@ -148,6 +150,33 @@ static void test_says_what_it_loaded(void **state)
     assert_int_equal(program_info(p)->dimensions, program_info(p)->vocab_size);
     program_unref(p);
     assert_non_null(engine_kernels());
+}
+
+static void check_shape(const char *model, int64_t a, int64_t b, int64_t c)
+{
+    struct program *p = load(model, kernels_best());
+    struct session *s;
+    struct output out[2];
+    int32_t ids[5] = {1, 2, 3, 4, 5};
+    uint32_t offsets[3] = {0, 2, 5};
+    no_error(session_new(p, 1, &s));
+    no_error(session_run_each(s, &(struct token_batch){2, 5, ids, NULL, offsets}, out));
+    assert_int_equal(out[1].dim[0], a);
+    assert_int_equal(out[1].dim[1], b);
+    assert_int_equal(out[1].dim[2], c);
+    session_free(s);
+    program_unref(p);
+}
+
+/* Of the second sequence, of three tokens. */
+static void test_shapes(void **state)
+{
+    (void)state;
+    check_shape("mean_gelu", 1, 1, 32);
+    check_shape("bert_rerank", 1, 1, 1);
+    check_shape("bert_sparse", 1, 1, 64);
+    check_shape("bert_ner", 1, 3, 5);
+    check_shape("distilbert_qa", 2, 1, 3);
 }
 
 /* --- same text, same bits --- */
@@ -310,6 +339,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_equals_pytorch),
         cmocka_unit_test(test_says_what_it_loaded),
+        cmocka_unit_test(test_shapes),
         cmocka_unit_test(test_row_bits_are_its_own),
         cmocka_unit_test(test_refuses_bad_batches),
         cmocka_unit_test(test_refuses_bad_thread_counts),

@@ -7,10 +7,17 @@
 #include "graph.h"
 #include "plan.h"
 
+struct script;
+struct script_plan;
+
+/* A graph with its plan, or a script that is interpreted, with its. */
 struct program {
     atomic_uint refs;
-    struct graph *graph;
+    struct graph *graph; /* NULL: interpreted */
     struct plan *plan;
+    bool pairs;            /* question answering: rows of two, shown as two rows */
+    struct script *script; /* NULL: it has a graph */
+    struct script_plan *script_plan;
     const struct kernels *kernels;
     struct arena *arena; /* texts of info */
     struct program_info info;
@@ -20,5 +27,8 @@ struct program {
 /* program_load_snapshot with kernels of the caller's choice: for tests. */
 struct err *program_load_with(const char *folder, const struct engine_limits *,
                               const struct kernels *, struct program **out);
+/* The same of program_load_script. */
+struct err *program_load_script_with(const char *file, const struct script_options *,
+                                     const struct kernels *, struct program **out);
 
 #endif

@@ -13,9 +13,10 @@
 
 struct session {
     struct program *program;
-    struct run run;
+    struct run run; /* of a graph; its team is there in any case */
     void *memory;
     size_t bytes;
+    float *pairs; /* of question answering: columns of the last output as rows */
 };
 
 static size_t round_up(size_t n, size_t to)
@@ -48,17 +49,25 @@ static struct err *reserve(struct session *s, size_t n_threads)
     return NULL;
 }
 
-struct err *session_new(struct program *p, int n_threads, struct session **out)
+static struct err *prepare_graph(struct session *s, int n_threads)
 {
-    struct session *s = mem_new(sizeof(*s));
-    s->program = program_ref(p);
+    const struct program *p = s->program;
     s->run.phases = mem_array(p->graph->n_nodes, sizeof(*s->run.phases));
     s->run.n_chunks = mem_array(p->graph->n_nodes, sizeof(*s->run.n_chunks));
     s->run.proto = (struct frame){
         .graph = p->graph, .plan = p->plan, .kernels = p->kernels, .budget = p->info.token_budget};
-    struct err *err = team_new(n_threads, p->graph->n_nodes, &s->run.team);
-    if (!err)
-        err = reserve(s, (size_t)n_threads);
+    if (p->pairs)
+        s->pairs = mem_array((size_t)p->info.token_budget * 2, sizeof(*s->pairs));
+    return reserve(s, (size_t)n_threads);
+}
+
+struct err *session_new(struct program *p, int n_threads, struct session **out)
+{
+    struct session *s = mem_new(sizeof(*s));
+    s->program = program_ref(p);
+    struct err *err = team_new(n_threads, p->graph ? p->graph->n_nodes : 1, &s->run.team);
+    if (!err && p->graph)
+        err = prepare_graph(s, n_threads);
     if (err) {
         session_free(s);
         return err;
@@ -76,6 +85,7 @@ void session_free(struct session *s)
         munmap(s->memory, s->bytes);
     free(s->run.phases);
     free(s->run.n_chunks);
+    free(s->pairs);
     program_unref(s->program);
     free(s);
 }
@@ -106,19 +116,67 @@ static struct err *check_ids(const char *what, const int32_t *ids, size_t n, uin
     return NULL;
 }
 
-struct err *session_run(struct session *s, const struct token_batch *b, struct tensor *out)
+static struct err *check_batch(const struct program *p, const struct token_batch *b)
 {
-    const struct program *p = s->program;
     const struct program_info *info = &p->info;
-    *out = (struct tensor){.dtype = DTYPE_F32, .rank = 2};
-    out->dim[0] = (int64_t)b->n_sequences;
-    out->dim[1] = info->dimensions;
-    out->data = frame_row(&s->run.proto, p->graph->output, 0);
     TRY(check_offsets(info, b));
     TRY(check_ids("token id", b->ids, b->n_tokens, info->vocab_size));
     if (b->type_ids && p->type_vocab_size > 1)
         TRY(check_ids("token type id", b->type_ids, b->n_tokens, p->type_vocab_size));
+    return NULL;
+}
+
+static bool has_token_rows(const struct program *p)
+{
+    return p->graph->values[p->graph->output].dim[0] == DIM_TOKENS;
+}
+
+struct err *session_run(struct session *s, const struct token_batch *b, struct tensor *out)
+{
+    const struct program *p = s->program;
+    if (!p->graph)
+        return err_new(ERR_ARGUMENT, "a script is run sequence by sequence");
+    *out = (struct tensor){.dtype = DTYPE_F32, .rank = 2};
+    out->dim[0] = (int64_t)(has_token_rows(p) ? b->n_tokens : b->n_sequences);
+    out->dim[1] = p->info.dimensions;
+    out->data = frame_row(&s->run.proto, p->graph->output, 0);
+    TRY(check_batch(p, b));
     if (b->n_sequences > 0)
         run_graph(&s->run, b);
+    return NULL;
+}
+
+/* [n, 2] as [2, n]. */
+static const float *show_pairs(struct session *s, const float *rows, size_t begin, size_t n)
+{
+    float *out = s->pairs + 2 * begin;
+    for (size_t i = 0; i < n; i++) {
+        out[i] = rows[2 * i];
+        out[n + i] = rows[2 * i + 1];
+    }
+    return out;
+}
+
+static void show_rows(struct session *s, const struct token_batch *b, const struct tensor *rows,
+                      struct output *out)
+{
+    bool of_tokens = has_token_rows(s->program);
+    size_t width = (size_t)rows->dim[1];
+    for (size_t i = 0; i < b->n_sequences; i++) {
+        size_t begin = b->offsets[i], n = b->offsets[i + 1] - begin;
+        const float *row = (const float *)rows->data + (of_tokens ? begin : i) * width;
+        out[i] =
+            (struct output){.dim = {1, of_tokens ? (int64_t)n : 1, (int64_t)width}, .data = row};
+        if (s->pairs)
+            out[i] =
+                (struct output){.dim = {2, 1, (int64_t)n}, .data = show_pairs(s, row, begin, n)};
+    }
+}
+
+struct err *session_run_each(struct session *s, const struct token_batch *b, struct output *out)
+{
+    struct tensor rows;
+    TRY(session_run(s, b, &rows));
+    show_rows(s, b, &rows, out);
     return NULL;
 }

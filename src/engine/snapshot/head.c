@@ -10,6 +10,12 @@ uint32_t head_classifier(struct builder *b, const struct classifier *c, uint32_t
     return builder_linear(b, c->out, x, labels, b->hidden);
 }
 
+uint32_t head_tokens(struct builder *b, const char *name, uint32_t x, uint32_t labels)
+{
+    b->prefix = STR("");
+    return builder_linear(b, name, x, labels, b->hidden);
+}
+
 uint32_t head_splade(struct builder *b, const struct masked_lm *m, uint32_t x)
 {
     const char *words =

@@ -191,7 +191,7 @@ struct err *modules_read(const char *folder, const struct json *list, enum progr
     if (output == OUTPUT_VOCABULARY)
         out->pooling = POOL_MAX;
     TRY(read_length(folder, a, out));
-    if (!list || output == OUTPUT_LABELS)
+    if (!list || output == OUTPUT_LABELS || output == OUTPUT_TENSOR)
         return NULL;
     struct json_iter it = json_iter(list);
     for (const struct json *v; json_is(list, JSON_ARRAY) && (v = json_next(&it)); place++)

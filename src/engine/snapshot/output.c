@@ -1,7 +1,6 @@
 /* Which kind of model a folder holds. Its modules decide when it has them: sentence-transformers
  * saves embedding models with whatever head they were trained from. */
-#include "engine.h"
-#include "json.h"
+#include "snapshot.h"
 
 static bool ends_with(struct str s, const char *end)
 {
@@ -23,7 +22,17 @@ enum program_output program_output_of(const struct json *config, const struct js
     json_str(json_is(list, JSON_ARRAY) ? json_next(&it) : NULL, &name);
     if (ends_with(name, "ForSequenceClassification"))
         return OUTPUT_LABELS;
+    if (ends_with(name, "ForTokenClassification") || ends_with(name, "ForQuestionAnswering"))
+        return OUTPUT_TENSOR;
     return ends_with(name, "ForMaskedLM") ? OUTPUT_VOCABULARY : OUTPUT_EMBEDDING;
+}
+
+bool snapshot_answers_questions(const struct json *config)
+{
+    struct str name = {0};
+    struct json_iter it = json_iter(json_get(config, "architectures"));
+    json_str(json_next(&it), &name);
+    return ends_with(name, "ForQuestionAnswering");
 }
 
 /* As transformers counts: by the names of the labels, else num_labels, else 2. */

@@ -49,10 +49,14 @@ static struct str find_prefix(const struct safetensors *st, const struct family 
     return safetensors_find(st, name) ? str_c(f->prefix) : STR("");
 }
 
-/* By the family's code of it, if it has one. */
+/* By the family's code of it, if it has one; every family calls a classifier of tokens the same. */
 static uint32_t add_head(struct builder *b, const struct family *f, uint32_t x,
                          enum program_output output)
 {
+    if (output == OUTPUT_TENSOR)
+        return snapshot_answers_questions(b->config)
+                   ? head_tokens(b, "qa_outputs", x, 2)
+                   : head_tokens(b, "classifier", x, program_labels_of(b->config));
     bool known = output == OUTPUT_LABELS ? f->classifier != NULL : f->masked_lm != NULL;
     if (!b->err && !known)
         b->err = err_new(ERR_ARGUMENT, "[config.json]: [model_type] [%s] is known without a head",
@@ -80,6 +84,7 @@ static void fill_info(const struct builder *b, const struct family *f, const str
     const struct json *first = json_next(&it);
     json_str(first, &name);
     out->type_vocab_size = b->type_vocab_size;
+    out->pairs = output == OUTPUT_TENSOR && snapshot_answers_questions(b->config);
     out->info = (struct program_info){
         .architecture = name.n && name.n < 100 ? arena_cstr(b->arena, name) : f->architecture,
         .max_tokens = b->max_tokens,

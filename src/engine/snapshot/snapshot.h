@@ -53,16 +53,21 @@ struct snapshot {
     struct graph *graph;
     struct program_info info; /* texts in the arena */
     uint32_t type_vocab_size;
+    bool pairs; /* question answering */
 };
 
 /* On failure nothing is left behind. */
 struct err *snapshot_load(const char *folder, size_t limit_bytes, struct arena *,
                           struct snapshot *out);
 
-/* head.c: what stands on the hidden states x of such a model; [sequences, labels] and
- * [sequences, vocabulary]. */
+/* head.c: what stands on the hidden states x of such a model; [sequences, labels],
+ * [sequences, vocabulary] and [tokens, labels]. */
 uint32_t head_classifier(struct builder *, const struct classifier *, uint32_t x, uint32_t labels);
 uint32_t head_splade(struct builder *, const struct masked_lm *, uint32_t x);
+uint32_t head_tokens(struct builder *, const char *name, uint32_t x, uint32_t labels);
+
+/* Token logits are a question's start and end. config: an object. */
+bool snapshot_answers_questions(const struct json *config);
 
 /* --- for families --- */
 
