@@ -67,6 +67,10 @@ ROUTES = [
     ("POST", "/_security/role", BAD, "manage_security", A + "security/role/bulk_put"),
     ("DELETE", "/_security/role/x", None, "manage_security", A + "security/role/delete"),
     ("DELETE", "/_security/role", BAD, "manage_security", A + "security/role/bulk_delete"),
+    ("PUT", "/_security/privilege", BAD, "manage_security", A + "security/privilege/put"),
+    ("GET", "/_security/privilege", None, "read_security", A + "security/privilege/get"),
+    ("DELETE", "/_security/privilege/app/x", None, "manage_security",
+     A + "security/privilege/delete"),
     ("GET", "/_security/privilege/_builtin", None, "read_security",
      A + "security/privilege/builtin/get"),
     ("POST", "/_security/api_key", BAD, "manage_own_api_key", A + "security/api_key/create"),
@@ -171,3 +175,34 @@ def test_has_privileges(server, people):
     answer = server.post(path, ask, auth="ApiKey " + key["encoded"]).json
     assert answer["cluster"]["monitor"] and not answer["cluster"]["manage_inference"]
     server.delete("/_security/api_key", body={"ids": [key["id"]]})
+
+
+def test_application_privileges(server):
+    path = "/_security/privilege"
+    one = {"application": "myapp", "name": "read", "actions": ["data:read/*"], "metadata": {"a": 1}}
+    put = server.put(path, {"myapp": {"read": one, "write": {"actions": ["data:write/*"]}}})
+    assert put.json == {"myapp": {"read": {"created": True}, "write": {"created": True}}}
+    assert server.put(path, {"myapp": {"read": one}}).json == {"myapp": {"read": {"created": False}}}
+    assert server.get(f"{path}/myapp/read").json == {"myapp": {"read": one}}
+    assert sorted(server.get(f"{path}/myapp").json["myapp"]) == ["read", "write"]
+    assert server.post(f"{path}/myapp/_clear_cache").json["_nodes"]["failed"] == 0
+    gone = server.delete(f"{path}/myapp/read,never")
+    assert gone.status == 200
+    assert gone.json == {"myapp": {"read": {"found": True}, "never": {"found": False}}}
+    assert server.delete(f"{path}/myapp/read").status == 404
+    assert server.get(f"{path}/myapp/read").status == 404
+    server.delete(f"{path}/myapp/write")
+    for bad, reason in (({"my": {"read": one}}, "Unexpected value [myapp] of field [application]"),
+                        ({"X": {"read": {"actions": ["a/b"]}}}, "Application names must match"),
+                        ({"myapp": {"R": {"actions": ["a/b"]}}}, "privilege names must match"),
+                        ({"myapp": {"r": {"actions": ["ab"]}}}, "must contain one of"),
+                        ({"myapp": {"r": {"actions": []}}}, "at least one action"), ({}, "At least one")):
+        r = server.put(path, bad)
+        assert r.status == 400 and reason in r.json["error"]["reason"], r.json
+    assert server.get(path).json == {}
+
+
+def test_own_privileges(server, people):
+    answer = server.get("/_security/user/_privileges", auth=basic("u-monitor", PASS)).json
+    assert answer == {"cluster": ["monitor"], "global": [], "indices": [], "applications": [],
+                      "run_as": []}

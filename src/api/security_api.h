@@ -34,6 +34,10 @@ void post_roles(struct request *);
 void delete_roles(struct request *);
 void query_role(struct request *);
 void get_privileges(struct request *);
+void put_application_privileges(struct request *);
+void get_application_privileges(struct request *);
+void delete_application_privileges(struct request *);
+void get_own_privileges(struct request *);
 
 /* security_routes.c */
 void security_routes_add(struct router *);

@@ -1,4 +1,5 @@
-/* security_roles: roles as resources. What they do is in security/roles.c. */
+/* security_roles: roles and privileges as resources. What they do is in security/roles.c and
+ * applications.c. */
 #include "security_api.h"
 
 void put_role(struct request *r)
@@ -34,4 +35,24 @@ void query_role(struct request *r)
 void get_privileges(struct request *r)
 {
     security_work(r, privilege_builtin);
+}
+
+void put_application_privileges(struct request *r)
+{
+    security_work(r, application_privileges_put);
+}
+
+void get_application_privileges(struct request *r)
+{
+    security_work(r, application_privileges_get);
+}
+
+void delete_application_privileges(struct request *r)
+{
+    security_work(r, application_privileges_delete);
+}
+
+void get_own_privileges(struct request *r)
+{
+    security_work(r, user_privileges);
 }

@@ -63,6 +63,7 @@ void security_work(struct request *r, security_op *op)
                                      .arena = arena,
                                      .body = r->body,
                                      .name = request_param(r, "name"),
+                                     .part = request_param(r, "part"),
                                      .get = r->http->method == HTTP_GET,
                                      .out = &k->w,
                                      .status = 200};

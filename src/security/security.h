@@ -95,6 +95,7 @@ struct security_call {
     struct arena *arena;     /* the call's scratch, nobody else's meanwhile */
     const struct json *body; /* NULL: none */
     struct str name;         /* in the path: names of users or roles, ids of keys; p NULL: none */
+    struct str part;         /* in the path, behind the name: names of its privileges */
     bool get;                /* by GET */
     /* of the query */
     struct str id, key_name, realm, username; /* p NULL: not given */
@@ -108,7 +109,8 @@ typedef struct err *security_op(struct security *, struct security_call *);
 security_op api_key_create, api_key_get, api_key_invalidate, api_key_update, api_key_query;
 security_op user_put, user_get, user_delete, user_password, user_enable, user_disable, user_query;
 security_op role_put, role_get, role_delete, role_query, roles_put, roles_delete;
-security_op has_privileges, privilege_builtin;
+security_op has_privileges, privilege_builtin, user_privileges;
+security_op application_privileges_put, application_privileges_get, application_privileges_delete;
 /* The WWW-Authenticate values, in order. */
 extern const struct str security_challenges[];
 extern const size_t security_n_challenges;
