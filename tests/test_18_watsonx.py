@@ -1,9 +1,12 @@
 """IBM watsonx.ai: keys are exchanged for tokens; ranking, embeddings, and chats with two ends."""
+import concurrent.futures
+import threading
+
 import pytest
 
 from inferd import MARK
 from services import BY, C, CC, R, S, T, said, same_rows
-from upstream import Reply, Stream, chunk, usage_chunk, vector
+from upstream import Default, Reply, Stream, chunk, usage_chunk, vector
 
 SERVICE = "watsonxai"
 ML = "/watsonxai/ml/v1/text/"
@@ -26,6 +29,63 @@ def test_a_token_for_many_calls(alone):
     alone.ask(["a"])
     key = "another-" + MARK
     assert alone.request.headers["authorization"] == "Bearer iam-" + key.encode().hex()
+
+
+class Tokens:
+    """A provider that numbers its tokens and knows the last one only, if any."""
+
+    def __init__(self, upstream, good=True):
+        self.n, self.good, self.lock = 0, good, threading.Lock()
+        upstream.choose = self.choose
+
+    def choose(self, request):
+        with self.lock:
+            if request.path.endswith("/identity/token"):
+                self.n += 1
+                return Reply(200, {"access_token": f"t-{MARK}-{self.n}", "expires_in": 3600,
+                                   "token_type": "Bearer"})
+            known = request.headers["authorization"] == f"Bearer t-{MARK}-{self.n}"
+            if self.good and known:
+                return Default()
+            return Reply(401, {"errors": [{"code": "authentication_token_expired",
+                                           "message": "token expired"}]})
+
+
+def test_a_token_that_ends_before_its_time(alone):
+    """All calls that find out share one new one."""
+    alone.make(SERVICE, T)
+    alone.restart()
+    provider = Tokens(alone.upstream)
+    alone.ask(["first"])
+    assert provider.n == 1
+    provider.n = 10  # what t-1 opened is closed now
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda i: alone.post({"input": [f"a {i}"]}), range(16)))
+    assert [a.status for a in answers] == [200] * 16
+    assert provider.n == 11
+    refused = [r for r in alone.requests if r.headers["authorization"].endswith("-1")][1:]
+    assert len(alone.requests) == 1 + 16 + len(refused) and len(refused) >= 1
+
+
+def test_tokens_that_are_never_good(alone):
+    """The second 401 is the answer, and not every call pays for an exchange."""
+    alone.make(SERVICE, T)
+    alone.restart()
+    provider = Tokens(alone.upstream, good=False)
+    for i in range(5):
+        answer = alone.post()
+        assert answer.status == 401 and "token expired" in answer.reason
+    assert provider.n == 2 and len(alone.requests) == 6
+
+
+def test_a_stream_whose_token_has_ended(alone):
+    alone.make(SERVICE, C)
+    alone.restart()
+    provider = Tokens(alone.upstream)
+    assert alone.words() == alone.words()
+    provider.n = 10
+    assert alone.words()
+    assert provider.n == 11
 
 
 PREFIX = " for request to generate Bearer Token from inference entity id [e] status [{}]"

@@ -16,7 +16,9 @@
 /* A token this near its end may expire on the way. */
 #define MARGIN_S 60
 /* Entries whose token has expired are swept when there are this many. */
-#define SWEEP_ABOVE         1024
+#define SWEEP_ABOVE 1024
+/* Credentials that a service refuses whatever the token cost it no more exchanges than this. */
+#define FORGET_EVERY_S      10
 #define MAX_TOKEN_ANSWER    (1u << 20)
 #define EXCHANGE_TIMEOUT_MS 30000
 
@@ -31,7 +33,8 @@ struct token_wait {
 };
 
 struct entry {
-    struct token token; /* value NULL: none */
+    struct token token;  /* value NULL: none */
+    int64_t forgotten_s; /* when a token of these credentials was last refused; 0: never */
     bool asking;
     struct token_wait *waiting;
 };
@@ -273,4 +276,24 @@ struct token_wait *exchange_get(struct inference *inf, struct endpoint *ep, cons
 void exchange_leave(struct token_wait *w)
 {
     w->got = NULL;
+}
+
+bool exchange_forget(struct inference *inf, struct endpoint *ep, const struct auth *auth,
+                     const struct secret *refused)
+{
+    struct exchanges *x = inf->exchanges;
+    char key[SECRET_DIGEST_BYTES];
+    key_of(ep, auth, key);
+    int64_t now_s = clock_mono_ms() / 1000;
+    pthread_mutex_lock(&x->lock);
+    struct entry *e = map_get(x->entries, str_n(key, sizeof key));
+    bool kept = e && e->token.value == refused;
+    bool again = !kept || !e->forgotten_s || now_s - e->forgotten_s >= FORGET_EVERY_S;
+    if (kept && again) {
+        secret_unref(e->token.value);
+        e->token = (struct token){0};
+        e->forgotten_s = now_s ? now_s : 1;
+    }
+    pthread_mutex_unlock(&x->lock);
+    return again;
 }

@@ -28,4 +28,10 @@ struct token_wait *exchange_get(struct inference *, struct endpoint *, const str
                                 struct loop *, exchange_got *got, void *ctx, struct token *out);
 void exchange_leave(struct token_wait *);
 
+/* A service has refused this token, which exchange_get gave. True: another may do, so ask again;
+ * the one that is kept is not this one any more. False: this one is new, and was made because the
+ * one before it was refused as well. */
+bool exchange_forget(struct inference *, struct endpoint *, const struct auth *,
+                     const struct secret *refused);
+
 #endif

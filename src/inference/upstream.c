@@ -45,6 +45,8 @@ struct upstream {
     struct client *client;
     struct client_call *sent;  /* NULL: nothing under way */
     struct token_wait *asking; /* NULL: no token is being waited for */
+    struct secret *token;      /* a reference: the exchanged one of this attempt; NULL: none */
+    bool renewed;              /* it was refused once already */
     struct arena *arena;       /* of this attempt: the request */
     struct arena *answer;      /* of this attempt: what is read from a whole answer */
     struct http_out out;
@@ -173,6 +175,7 @@ static void upstream_free(struct upstream *up)
     if (up->task->framing != FRAMING_NONE)
         buf_deinit(&up->error_body);
     err_free(up->broken);
+    secret_unref(up->token);
     arena_free(up->answer);
     arena_free(up->arena);
     up->call->on_cancel = NULL;
@@ -277,6 +280,21 @@ void upstream_cut(const struct endpoint *ep, struct arena *arena, struct input *
 
 /* --- judging an answer --- */
 
+/* A token may end before its time: it is exchanged anew, and the call made once more. */
+static bool token_renewed(struct upstream *up, int status)
+{
+    if (status != 401 || !up->token || up->renewed)
+        return false;
+    up->renewed = true;
+    struct endpoint *ep = up->call->endpoint;
+    if (!exchange_forget(up->inf, ep, up->provider->auth(ep), up->token))
+        return false;
+    log_debug("token refused", LOG_S("inference_id", endpoint_id(up)));
+    metric_add(METRIC_UPSTREAM_RETRIES, 1);
+    upstream_send(up);
+    return true;
+}
+
 static struct err *refusal(struct upstream *up, const struct http_in *in, const struct verdict *v)
 {
     struct err *e = verdict_err(endpoint_id(up), in->status, v);
@@ -312,7 +330,8 @@ static void judge(struct upstream *up, const struct http_in *in)
 static void answer_done(struct upstream *up, const struct http_in *in)
 {
     if (in->status < 200 || in->status > 299) {
-        judge(up, in);
+        if (!token_renewed(up, in->status))
+            judge(up, in);
         return;
     }
     if (in->body.n == 0) {
@@ -463,7 +482,8 @@ static void stream_done(struct upstream *up)
     if (!up->streaming) {
         up->head.arena = up->arena;
         up->head.body = buf_str(&up->error_body);
-        judge(up, &up->head);
+        if (!token_renewed(up, up->head.status))
+            judge(up, &up->head);
         return;
     }
     if (!up->broken && !up->stream.finished) {
@@ -575,6 +595,8 @@ static void upstream_sign_and_send(struct upstream *up, const struct auth *auth,
     struct err *e = upstream_address(up->inf, call->endpoint, &up->out, &limits);
     if (!e && auth)
         e = auth->sign(call->endpoint, token, clock_wall_ms() / 1000, &up->out);
+    secret_unref(up->token);
+    up->token = token ? secret_ref(token->value) : NULL;
     if (e) {
         upstream_fail(up, e);
         return;

@@ -96,6 +96,44 @@ static void renewed_for_the_second_attempt(void **state)
     expect_head(3, "Authorization: Bearer t1\r\n");
 }
 
+#define DENIED ANSWER("401 Unauthorized", "{\"errors\":[{\"message\":\"gone\"}]}")
+#define SECOND ANSWER("200 OK", "{\"access_token\":\"t2\",\"expires_in\":3600}")
+
+static void refused_token_is_exchanged_anew(void **state)
+{
+    static const struct step steps[] = {TOKEN, DENIED, SECOND, GOOD};
+    rig_run(rig, watsonx(), N(steps));
+    expect_result(RESULT);
+    assert_int_equal(rig->requests, 2);
+    expect_head(1, "Authorization: Bearer t1\r\n");
+    expect_head(3, "Authorization: Bearer t2\r\n");
+}
+
+static void second_refusal_is_the_answer(void **state)
+{
+    static const struct step steps[] = {TOKEN, DENIED, SECOND, DENIED, TOKEN, GOOD};
+    rig_run(rig, watsonx(), N(steps));
+    expect_failure(rig, 401,
+                   "Received an authentication error status code for request from inference "
+                   "entity id [my-ep] status [401]. Error message: [gone]");
+    assert_int_equal(scripted_server_requests(rig->server), 4);
+}
+
+static void retries_go_on_after_a_renewal(void **state)
+{
+    static const struct step steps[] = {TOKEN, DENIED, SECOND, BROKEN, GOOD};
+    rig_run(rig, watsonx(), N(steps));
+    expect_result(RESULT);
+    expect_head(4, "Authorization: Bearer t2\r\n");
+}
+
+static void renewal_that_fails(void **state)
+{
+    static const struct step steps[] = {TOKEN, DENIED, ANSWER("400 Bad Request", "{}")};
+    rig_run(rig, watsonx(), N(steps));
+    expect_failure(rig, 400, NO_TOKEN("Received a bad request status code", 400, "Bad Request"));
+}
+
 static void exchange_is_retried(void **state)
 {
     static const struct step steps[] = {BROKEN, {.reset = true}, TOKEN, GOOD};
@@ -277,6 +315,10 @@ int main(void)
         TEST(token_then_request),
         TEST(kept_for_the_second_attempt),
         TEST(renewed_for_the_second_attempt),
+        TEST(refused_token_is_exchanged_anew),
+        TEST(second_refusal_is_the_answer),
+        TEST(retries_go_on_after_a_renewal),
+        TEST(renewal_that_fails),
         TEST(exchange_is_retried),
         TEST(exchange_fails_three_times),
         TEST(exchange_is_refused),
