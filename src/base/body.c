@@ -2,6 +2,7 @@
 #include "body.h"
 
 #include <math.h>
+#include <stdio.h>
 
 static const char *token_name(const struct json *v)
 {
@@ -43,14 +44,19 @@ static unsigned kind_of(const struct json *v)
     return BODY_OBJECT;
 }
 
+/* "[1:12] ", or nothing when the text is not at hand. */
 struct place {
-    int line, column;
+    char text[32];
 };
 
 static struct place where(const struct body *b)
 {
-    struct place p;
-    json_where(b->text, &(struct json){.raw = b->at}, &p.line, &p.column);
+    struct place p = {""};
+    int line, column;
+    if (!b->text.p)
+        return p;
+    json_where(b->text, &(struct json){.raw = b->at}, &line, &column);
+    snprintf(p.text, sizeof(p.text), "[%d:%d] ", line, column);
     return p;
 }
 
@@ -65,7 +71,7 @@ static bool is_space(char c)
 static const char *key_begin(struct str text, const struct json *member)
 {
     const char *p = member->raw;
-    if (p < text.p || p > text.p + text.n)
+    if (!text.p || p < text.p || p > text.p + text.n)
         return p;
     while (p > text.p && (is_space(p[-1]) || p[-1] == ':'))
         p--;
@@ -84,8 +90,8 @@ static struct err *unknown_field(struct body *b, const struct body_parser *parse
 {
     b->at = key_begin(b->text, member);
     struct place p = where(b);
-    return err_new(ERR_X_CONTENT, "[%d:%d] [%s] unknown field [%.*s]", p.line, p.column,
-                   parser->name, STR_ARG(str_sub(member->key, 0, 200)));
+    return err_new(ERR_X_CONTENT, "%s[%s] unknown field [%.*s]", p.text, parser->name,
+                   STR_ARG(str_sub(member->key, 0, 200)));
 }
 
 static struct err *wrong_kind(struct body *b, const struct body_parser *parser,
@@ -93,8 +99,8 @@ static struct err *wrong_kind(struct body *b, const struct body_parser *parser,
 {
     b->at = v->raw;
     struct place p = where(b);
-    return err_new(ERR_X_CONTENT, "[%d:%d] [%s] %s doesn't support values of type: %s", p.line,
-                   p.column, parser->name, field->name, token_name(v));
+    return err_new(ERR_X_CONTENT, "%s[%s] %s doesn't support values of type: %s", p.text,
+                   parser->name, field->name, token_name(v));
 }
 
 static const struct body_field *find_field(const struct body_parser *parser, struct str key)
@@ -133,9 +139,37 @@ static struct err *read_field(struct body *b, const struct body_parser *parser,
     struct err *e = field->read(b, v, (char *)out + field->offset);
     if (!e || e->kind == ERR_TOO_LARGE)
         return e;
+    return body_wrap(b, e, parser->name, field->name);
+}
+
+struct err *body_wrap(const struct body *b, struct err *e, const char *parser, const char *field)
+{
     struct place p = where(b);
-    return err_wrap(e, ERR_X_CONTENT, "[%d:%d] [%s] failed to parse field [%s]", p.line, p.column,
-                    parser->name, field->name);
+    return err_wrap(e, ERR_X_CONTENT, "%s[%s] failed to parse field [%s]", p.text, parser, field);
+}
+
+struct err *body_named(struct body *b, const char *field, const struct json *v,
+                       const struct json **out)
+{
+    b->at = v->raw;
+    struct place p = where(b);
+    if (!json_is(v, JSON_OBJECT))
+        return err_new(ERR_X_CONTENT, "%s[%s] Expected START_OBJECT but was: %s", p.text, field,
+                       token_name(v));
+    if (v->n != 1)
+        return err_new(ERR_X_CONTENT, "%s[%s] must have exactly one member but has [%u]", p.text,
+                       field, v->n);
+    struct json_iter it = json_iter(v);
+    *out = json_next(&it);
+    return NULL;
+}
+
+struct err *body_unknown_name(struct body *b, const struct json *member)
+{
+    b->at = key_begin(b->text, member);
+    struct place p = where(b);
+    return err_new(ERR_X_CONTENT, "%sunknown field [%.*s]", p.text,
+                   STR_ARG(str_sub(member->key, 0, 200)));
 }
 
 struct err *body_parse(struct body *b, const struct body_parser *parser, const struct json *object,
@@ -144,8 +178,8 @@ struct err *body_parse(struct body *b, const struct body_parser *parser, const s
     if (!json_is(object, JSON_OBJECT)) {
         b->at = object->raw;
         struct place p = where(b);
-        return err_new(ERR_X_CONTENT, "[%d:%d] [%s] Expected START_OBJECT but was: %s", p.line,
-                       p.column, parser->name, token_name(object));
+        return err_new(ERR_X_CONTENT, "%s[%s] Expected START_OBJECT but was: %s", p.text,
+                       parser->name, token_name(object));
     }
     uint32_t seen = 0;
     struct json_iter it = json_iter(object);

@@ -1,5 +1,5 @@
 /* body: request objects read by a table of their members, with the errors of Elasticsearch's object
- * parsers: "[line:column] [Name] unknown field [x]", "Required [a, b]". Used by input.c and chat.c.
+ * parsers: "[line:column] [Name] unknown field [x]", "Required [a, b]".
  *
  * A member that is null counts as absent. Errors inside a member's value are wrapped:
  * "[1:20] [Message] failed to parse field [content]", the reason being the cause. */
@@ -12,7 +12,7 @@
 
 struct body {
     struct arena *arena;
-    struct str text; /* what the tree was parsed from: for positions */
+    struct str text; /* what the tree was parsed from: for positions; {NULL, 0}: no positions */
     const char *at;  /* the place the last error speaks of */
 };
 
@@ -39,6 +39,13 @@ struct err *body_parse(struct body *, const struct body_parser *, const struct j
 /* A list of objects (a lone object is a list of one), each `size` bytes, parsed by `parser`. */
 struct err *body_list(struct body *, const struct body_parser *, const struct json *, size_t size,
                       void **items_out, size_t *n_out);
+
+/* Named objects, {"bert":{...}}: the one member of `v`, the value of `field`. */
+struct err *body_named(struct body *, const char *field, const struct json *v,
+                       const struct json **out);
+struct err *body_unknown_name(struct body *, const struct json *member);
+/* "failed to parse field" around what went wrong in it; takes the err. */
+struct err *body_wrap(const struct body *, struct err *, const char *parser, const char *field);
 
 /* For body_field.read. Numbers may be sent as strings, as ES allows. */
 struct err *body_str(struct body *, const struct json *, void *out);  /* struct str; borrows */
