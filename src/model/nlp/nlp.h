@@ -9,12 +9,14 @@
  *     nlp_render(&w, &asked, &result);                                     // of _infer
  *
  * Pure: one file per task, one line in nlp.def. Everything lives in the arena or borrows from what
- * was given. Thread: any. Private to model/, but for struct nlp_config in trained_model.h. */
+ * was given; a config lives in the arena alone. Thread: any. Private to model/, but for struct
+ * nlp_config in trained_model.h. */
 #ifndef INFERD_NLP_H
 #define INFERD_NLP_H
 
-#include "engine.h"
 #include "tokenization.h"
+
+struct output;
 
 enum nlp_task {
     NLP_FILL_MASK,
@@ -36,7 +38,6 @@ struct nlp_config {
     const struct str *classification_labels; /* defaults filled in */
     size_t n_classification_labels;
     bool has_classification_labels; /* given, so shown */
-    bool has_num_top_classes;
     int64_t num_top_classes;
     const struct str *labels; /* zero-shot */
     size_t n_labels;
@@ -46,13 +47,16 @@ struct nlp_config {
     int64_t max_answer_length;
     struct str question, text;   /* {NULL, 0}: not given */
     bool mean_of_spans;          /* span_score_combination_function: mean, not max */
-    struct str vocabulary_index; /* echoed */
+    bool splade;                 /* expansion_type, an extension: text_expansion of raw logits */
+    struct str vocabulary_index; /* echoed; {NULL, 0}: ES's own is shown */
 };
 
 const char *nlp_task_name(enum nlp_task); /* "text_embedding" */
 
 /* The object with exactly one task key; ES's texts for what is wrong. */
 struct err *nlp_config_parse(struct arena *, const struct json *, struct nlp_config *out);
+/* The same out of a request read by body.h: with its text errors say the line and the column. */
+struct err *nlp_config_read(struct body *, const struct json *, struct nlp_config *out);
 /* `base` with an inference_config of a request laid over it; json NULL or null: base as it is.
  * What the task still lacks (labels, question, text) is refused by nlp_encode. */
 struct err *nlp_config_update(struct arena *, const struct nlp_config *base, struct str model_id,

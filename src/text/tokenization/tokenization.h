@@ -3,16 +3,23 @@
  * (vocabulary body), 6, 7 and 12.
  *
  *     struct tokenization t;
- *     TRY(tokenization_parse(arena, json, &t));               // of a PUT; json NULL: bert,
- * defaults TRY(tokenization_open(&t, vocabulary_json, &tokenizer)) //
- * {"vocabulary":[...],"merges":...} struct windows w; TRY(tokenization_encode(&t, tokenizer, arena,
- * text, (struct str){0}, &w));
+ *     TRY(tokenization_parse(json, &t));                       // of a PUT; NULL: bert
+ *     TRY(tokenization_open(&t, vocabulary_json, &tokenizer)); // {"vocabulary":[...]}
+ *     struct windows w;
+ *     TRY(tokenization_encode(&t, tokenizer, arena, text, (struct str){0}, &w));
  *
- * Pure; Thread: any. */
+ * Pure; Thread: any. Knows struct tokens by name only, so that model/'s users see the options and
+ * no tokenizer. */
 #ifndef INFERD_TOKENIZATION_H
 #define INFERD_TOKENIZATION_H
 
-#include "tokenizer.h"
+#include "arena.h"
+#include "err.h"
+#include "json.h"
+
+struct body;
+struct tokenizer;
+struct tokens;
 
 enum tokenization_kind {
     TOKENIZATION_BERT,
@@ -35,11 +42,15 @@ struct tokenization {
 
 const char *tokenization_name(enum tokenization_kind);       /* "xlm_roberta" */
 const char *tokenization_mask_token(enum tokenization_kind); /* "[MASK]" or "<mask>" */
+const char *truncate_name(enum truncate);                    /* "balanced" */
 
 /* {"bert":{...}}: exactly one kind; ES's texts for what is wrong. NULL or null: the defaults. */
 struct err *tokenization_parse(const struct json *, struct tokenization *out);
 /* At inference: only truncate and span, under the same kind. `t` is changed in place. */
 struct err *tokenization_update(const struct json *, struct tokenization *t);
+/* The same two as part of a request that is read by body.h, whose text gives errors their place. */
+struct err *tokenization_read(struct body *, const struct json *, struct tokenization *out);
+struct err *tokenization_reread(struct body *, const struct json *, struct tokenization *t);
 /* The object {"bert":{"do_lower_case":true,...}} with defaults filled in, in ES's order. */
 void tokenization_render(struct json_out *, const struct tokenization *);
 
