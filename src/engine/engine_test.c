@@ -265,6 +265,9 @@ static void test_row_bits_are_its_own(void **state)
         check_same_bits("bert_rerank", k);
         check_same_bits("bert_sparse", k);
         check_same_bits("electra_sparse", k);
+        check_same_bits("deberta_v2", k);
+        check_same_bits("deberta_v3", k);
+        check_same_bits("modernbert", k);
     }
 }
 

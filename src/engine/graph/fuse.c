@@ -144,7 +144,7 @@ struct err *graph_fuse(struct graph *g)
             fuse_activation(&l, n);
         else if (n->op == &op_layer_norm)
             fuse_add_norm(&l, n);
-        else if (n->op == &op_attention)
+        else if (n->op == &op_attention || n->op == &op_disentangled)
             err = fuse_qkv(g, &l, n);
     }
     links_deinit(&l);

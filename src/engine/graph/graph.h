@@ -55,6 +55,8 @@ struct attr {
     uint32_t width;         /* attention: hidden size of q, k and v; 0: all of q */
     uint32_t position_base; /* embed: row of the position table for the first token */
     bool pads;              /* embed: a token whose id is position_base - 1 is padding */
+    bool placeless;         /* embed: no table of positions */
+    uint32_t terms;         /* disentangled: what the scores are made of: 2 or 3 */
 };
 
 struct node {

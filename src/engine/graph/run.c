@@ -25,6 +25,19 @@ size_t frame_stride(const struct frame *f, uint32_t value)
                                         : f->plan->places[value].stride / sizeof(float);
 }
 
+size_t batch_sequence(const struct token_batch *b, size_t row)
+{
+    size_t low = 0, high = b->n_sequences;
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (b->offsets[middle] <= row)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 struct part part_rows(const struct part *p)
 {
     size_t n = p->end - p->begin;

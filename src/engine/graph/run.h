@@ -31,6 +31,9 @@ struct frame {
 float *frame_row(const struct frame *, uint32_t value, size_t row);
 size_t frame_stride(const struct frame *, uint32_t value); /* floats from one row to the next */
 
+/* The sequence that holds token `row`. */
+size_t batch_sequence(const struct token_batch *, size_t row);
+
 /* This call's own rows: `part` cut into n_shares pieces. */
 struct part part_rows(const struct part *);
 

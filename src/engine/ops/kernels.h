@@ -35,14 +35,15 @@ struct gemm {
     enum activation act;
 };
 
-/* One head of one sequence: out = softmax(q k^T * scale + bias) v. */
+/* One head of one sequence: out = softmax(q k^T * scale + bias or scores) v. */
 struct attend {
     size_t n, d;            /* tokens of the sequence; head size */
     const float *q, *k, *v; /* [n, d], rows ldq, ldk and ldv floats apart */
     size_t ldq, ldk, ldv;
     float scale;
-    const float *bias; /* bias[j - i] goes to the score of query i and key j; NULL: none */
-    float *out;        /* [n, d], rows ld_out floats apart */
+    const float *bias;   /* bias[j - i] goes to the score of query i and key j; NULL: none */
+    const float *scores; /* [n, n], added to the scaled ones; NULL: none */
+    float *out;          /* [n, d], rows ld_out floats apart */
     size_t ld_out;
     void *scratch; /* attend_scratch(n, d) bytes, 64-byte aligned */
 };

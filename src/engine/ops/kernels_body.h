@@ -325,6 +325,14 @@ INLINE void attend_bias(const struct attend *t, size_t i, float *score)
         score[j] = score[j] * t->scale + bias[j];
 }
 
+/* The same with a number of its own for each pair. */
+INLINE void attend_scores(const struct attend *t, size_t i, float *score)
+{
+    const float *more = t->scores + i * t->n;
+    for (size_t j = 0; j < t->n; j++)
+        score[j] = score[j] * t->scale + more[j];
+}
+
 /* Where the pieces of one attend call lie in its scratch. */
 struct attending {
     float *keys, *values; /* panels */
@@ -347,7 +355,9 @@ static void attend_rows(const struct attend *t, const struct attending *s, size_
         float *score = s->scores + r * s->padded;
         if (t->bias)
             attend_bias(t, row + r, score);
-        sum[r] = attend_softmax(score, t->n, t->bias ? 1.0f : t->scale);
+        if (t->scores)
+            attend_scores(t, row + r, score);
+        sum[r] = attend_softmax(score, t->n, t->bias || t->scores ? 1.0f : t->scale);
     }
     struct tile to_mixed = {.a = s->scores, .lda = s->padded, .k = t->n, .ldc = s->d_padded};
     for (size_t i = 0; i < t->d; i += PANEL) {

@@ -37,6 +37,27 @@ double builder_number(struct builder *b, const char *key, double fallback)
     return fallback;
 }
 
+double builder_positive(struct builder *b, const char *key, double fallback)
+{
+    double x;
+    const struct json *v = json_get(b->config, key);
+    if (b->err || json_is_null(v))
+        return fallback;
+    if (json_f64(v, &x) && x >= 1 && x <= 1e12)
+        return x;
+    b->err = err_new(ERR_ARGUMENT, "[config.json]: [%s] must be a number from 1 on", key);
+    return fallback;
+}
+
+bool builder_flag(struct builder *b, const char *key, bool fallback)
+{
+    bool on = fallback;
+    const struct json *v = json_get(b->config, key);
+    if (!b->err && !json_is_null(v) && !json_bool(v, &on))
+        b->err = err_new(ERR_ARGUMENT, "[config.json]: [%s] must be true or false", key);
+    return on;
+}
+
 enum activation builder_activation(struct builder *b, const char *key)
 {
     static const struct {

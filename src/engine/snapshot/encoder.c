@@ -90,17 +90,27 @@ static const char *name_of(struct builder *b, const struct encoder *e, uint32_t 
     return builder_name(b, "%s.%u.%s", e->names->layers, i, what);
 }
 
-static uint32_t attend(struct builder *b, const struct encoder *e, uint32_t x, uint32_t i)
+void encoder_project(struct builder *b, const struct encoder *e, uint32_t x, uint32_t i,
+                     uint32_t out[3])
 {
     const struct encoder_names *n = e->names;
     const char *const projections[] = {n->query, n->key, n->value};
-    uint32_t in[4], h = b->hidden;
     for (int p = 0; p < 3; p++)
-        in[p] = builder_linear(b, name_of(b, e, i, projections[p]), x, h, h);
-    in[3] = e->bias;
-    uint32_t mixed = builder_node(b, &op_attention, in, e->bias == NO_VALUE ? 3 : 4,
-                                  &(struct attr){.heads = e->heads});
-    return builder_linear(b, name_of(b, e, i, n->mixed), mixed, h, h);
+        out[p] = builder_linear(b, name_of(b, e, i, projections[p]), x, b->hidden, b->hidden);
+}
+
+static uint32_t mix(struct builder *b, const struct encoder *e, uint32_t x, uint32_t i)
+{
+    uint32_t in[4] = {0, 0, 0, e->bias};
+    encoder_project(b, e, x, i, in);
+    return builder_node(b, &op_attention, in, e->bias == NO_VALUE ? 3 : 4,
+                        &(struct attr){.heads = e->heads});
+}
+
+static uint32_t attend(struct builder *b, const struct encoder *e, uint32_t x, uint32_t i)
+{
+    uint32_t mixed = e->mix ? e->mix(b, e, x, i) : mix(b, e, x, i);
+    return builder_linear(b, name_of(b, e, i, e->names->mixed), mixed, b->hidden, b->hidden);
 }
 
 static uint32_t layer(struct builder *b, const struct encoder *e, uint32_t x, uint32_t i)

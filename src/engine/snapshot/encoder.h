@@ -26,6 +26,8 @@ struct encoder {
     float eps;
     enum activation act;
     uint32_t bias; /* attention's fourth input; NO_VALUE: none */
+    /* Attention of a family's own in layer i, up to the projection behind it; NULL: the usual. */
+    uint32_t (*mix)(struct builder *, const struct encoder *, uint32_t x, uint32_t i);
 };
 
 /* The heads of RoBERTa's code, and of MPNet's. */
@@ -44,6 +46,9 @@ uint32_t encoder_position_base(struct builder *);
 /* Word, position and type embeddings of this width, their sum normed: the input of the layers.
  * With position_base, padding is told by its id (see embed.c). */
 uint32_t encoder_embed(struct builder *, uint32_t width, float eps, uint32_t position_base);
+/* Queries, keys and values of layer i. */
+void encoder_project(struct builder *, const struct encoder *, uint32_t x, uint32_t i,
+                     uint32_t out[3]);
 /* x [tokens, hidden] through all layers. */
 uint32_t encoder_layers(struct builder *, const struct encoder *, uint32_t x);
 

@@ -45,7 +45,8 @@ static struct err *find_family(const struct json *config, const struct family **
 /* A model saved with a head has its tensors under the family's name. */
 static struct str find_prefix(const struct safetensors *st, const struct family *f, struct arena *a)
 {
-    struct str name = arena_printf(a, "%sembeddings.word_embeddings.weight", f->prefix);
+    struct str name = arena_printf(a, "%s%s", f->prefix,
+                                   f->words ? f->words : "embeddings.word_embeddings.weight");
     return safetensors_find(st, name) ? str_c(f->prefix) : STR("");
 }
 
@@ -53,6 +54,8 @@ static struct str find_prefix(const struct safetensors *st, const struct family 
 static uint32_t add_head(struct builder *b, const struct family *f, uint32_t x,
                          enum program_output output)
 {
+    if (f->head)
+        return f->head(b, x, output);
     if (output == OUTPUT_TENSOR)
         return snapshot_answers_questions(b->config)
                    ? head_tokens(b, "qa_outputs", x, 2)

@@ -43,10 +43,13 @@ struct family {
     const char *model_type; /* of config.json */
     const char *architecture;
     const char *prefix; /* of its tensors in a model saved with a head: "bert." */
+    const char *words;  /* the table of words; NULL: embeddings.word_embeddings.weight */
     /* The value of the last hidden states [tokens, hidden]. */
     uint32_t (*build)(struct builder *);
     const struct classifier *classifier;
     const struct masked_lm *masked_lm;
+    /* NULL: the two above. Else a head for any output but an embedding, on the hidden states x. */
+    uint32_t (*head)(struct builder *, uint32_t x, enum program_output);
 };
 
 struct snapshot {
@@ -76,8 +79,10 @@ uint32_t builder_int(struct builder *, const char *key, uint32_t min, uint32_t m
 /* The same; `fallback` when it is absent or null. */
 uint32_t builder_int_or(struct builder *, const char *key, uint32_t min, uint32_t max,
                         uint32_t fallback);
-/* A number; `fallback` when it is absent. */
+/* A number from 0 to 1, from 1 on, true or false; `fallback` when it is absent. */
 double builder_number(struct builder *, const char *key, double fallback);
+double builder_positive(struct builder *, const char *key, double fallback);
+bool builder_flag(struct builder *, const char *key, bool fallback);
 enum activation builder_activation(struct builder *, const char *key);
 /* The key must be absent, null or have this value. */
 void builder_expect(struct builder *, const char *key, const char *value);
