@@ -71,6 +71,11 @@ void waiters_post(struct waiter *, struct err *);
 /* snapshot.c: the folder of a model, or NULL when the id is unsafe. */
 char *snapshot_folder(const struct models *, struct str model_id);
 struct err *snapshot_unknown(struct str model_id);
+/* A name that is safe below path.models. */
+bool snapshot_id_ok(struct str model_id);
+/* models_find of a folder. Blocking: pool. */
+struct err *snapshot_look(const char *folder, struct str model_id, struct arena *,
+                          struct model_info *out);
 
 /* snapshot.c: what sentence-transformers puts in front of a text, by enum input_type; {NULL, 0}:
  * nothing. From config_sentence_transformers.json, if there is one. Blocking: pool. */

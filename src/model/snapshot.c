@@ -27,14 +27,21 @@ static bool safe_char(char c)
            c == '_' || c == '-';
 }
 
-char *snapshot_folder(const struct models *m, struct str id)
+bool snapshot_id_ok(struct str id)
 {
     if (id.n == 0 || id.n > MAX_ID_BYTES || id.p[0] == '.')
-        return NULL;
+        return false;
     for (size_t i = 0; i < id.n; i++) {
         if (!safe_char(id.p[i]))
-            return NULL;
+            return false;
     }
+    return true;
+}
+
+char *snapshot_folder(const struct models *m, struct str id)
+{
+    if (!snapshot_id_ok(id))
+        return NULL;
     size_t n = strlen(m->path) + 1 + id.n + 1;
     char *folder = mem_new(n);
     snprintf(folder, n, "%s/%.*s", m->path, STR_ARG(id));
@@ -143,17 +150,21 @@ static struct err *look(int folder, struct str id, struct arena *a, struct model
     return NULL;
 }
 
-struct err *models_find(struct models *m, struct str id, struct arena *a, struct model_info *out)
+struct err *snapshot_look(const char *path, struct str id, struct arena *a, struct model_info *out)
 {
-    char *path = snapshot_folder(m, id);
-    if (!path)
-        return snapshot_unknown(id);
     int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    free(path);
     if (folder < 0)
         return snapshot_unknown(id);
     struct err *err = look(folder, id, a, out);
     close(folder);
+    return err;
+}
+
+struct err *models_find(struct models *m, struct str id, struct arena *a, struct model_info *out)
+{
+    char *path = snapshot_folder(m, id);
+    struct err *err = path ? snapshot_look(path, id, a, out) : snapshot_unknown(id);
+    free(path);
     return err;
 }
 

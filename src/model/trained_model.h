@@ -2,8 +2,10 @@
  * Source: trained_models.md 3 to 8.
  *
  * Three kinds. Uploaded: PUT, then parts and vocabulary. Package: its files come from the model
- * repository (".elser_model_2"). Snapshot: a folder in path.models, there without a PUT, shown and
- * deployable like the others, never deleted through the API.
+ * repository (".elser_model_2"). Snapshot: a folder in path.models, there without a PUT. Packages
+ * may lie in path.models as well (ID.metadata.json, ID.pt and their vocabulary). What lies there is
+ * `local`: shown and deployable like the others, never changed or deleted through the API, and
+ * hidden by an uploaded model of the same id.
  * A struct trained_model is immutable, counted, owns its arena. Thread: any. */
 #ifndef INFERD_TRAINED_MODEL_H
 #define INFERD_TRAINED_MODEL_H
@@ -26,11 +28,14 @@ struct trained_model {
     const struct str *tags;
     size_t n_tags;
     const struct json *metadata, *package; /* objects, or NULL */
+    const struct json *default_field_map;  /* echoed */
     struct nlp_config nlp;
     struct str prefix_ingest, prefix_search;            /* {NULL, 0}: absent */
     int64_t per_deployment_bytes, per_allocation_bytes; /* of metadata; 0: not given */
+    int64_t model_size_bytes;                           /* as the config says; 0: not given */
     int64_t definition_bytes; /* of a whole definition; else what was announced, or 0 */
     bool fully_defined;       /* every part and the vocabulary are there */
+    bool local;               /* lies in path.models: the API neither changes nor deletes it */
     uint64_t rev;
 };
 
@@ -53,16 +58,20 @@ void registry_close(struct registry *); /* NULL is fine */
  * (kind MODEL_PACKAGE); NULL: uploaded. */
 struct err *registry_put(struct registry *, struct str model_id, const struct json *body,
                          const struct json *package, struct trained_model **out);
-/* By model id, else by alias. 404 "No known trained model with model_id [x]". */
+/* By model id, else by alias; a reference. 404 "No known trained model with model_id [x]". */
 struct err *registry_get(struct registry *, struct str id_or_alias, struct trained_model **out);
-/* Comma list of ids, aliases and patterns; sorted by model id. */
+/* Comma list of ids, aliases and patterns ("", "_all", "*": all); sorted by model id. References in
+ * an array in the arena. A missing id is a 404 even with allow_no_match. */
 struct err *registry_find(struct registry *, struct str expression, bool allow_no_match,
                           struct arena *, struct trained_model ***out, size_t *n_out);
 /* Config, aliases, vocabulary and definition. Whether it is in use is the caller's question. */
 struct err *registry_delete(struct registry *, struct str model_id);
 
+/* On disk when it returns. A part that is there already is ERR_EXISTS, unless it was found at open
+ * and has the same bytes: its sender may not have heard that it arrived. No room: 507. */
 struct err *registry_put_part(struct registry *, struct str model_id, uint32_t part,
                               uint32_t total_parts, int64_t total_bytes, struct str bytes);
+/* `text` is what `body` was parsed from, and is kept as it is. */
 struct err *registry_put_vocabulary(struct registry *, struct str model_id, struct str text,
                                     const struct json *body);
 struct err *registry_put_alias(struct registry *, struct str alias, struct str model_id,
@@ -73,7 +82,8 @@ struct err *registry_aliases(struct registry *, struct str model_id, struct aren
                              const struct str **out, size_t *n_out);
 
 /* What a deployment loads: checks that the definition is whole (ES's 400 and 404 texts), puts the
- * parts together (once) and gives the files' names in the arena. */
+ * parts together (once) and gives the files' names in the arena. They stay until registry_delete,
+ * those of a local model as long as nobody touches path.models. */
 struct model_files {
     const char *definition; /* model.pt */
     const char *vocabulary; /* vocabulary.json */
@@ -88,7 +98,7 @@ struct err *registry_package_folder(struct registry *, struct str model_id, stru
                                     const char **out);
 struct err *registry_package_done(struct registry *, struct str model_id, int64_t definition_bytes);
 
-/* What PUT and GET show. `flags`: as GET's query parameters ask. */
+/* What PUT and GET show, as GET's query parameters ask. */
 struct trained_model_show {
     bool exclude_generated, definition_status, human;
     const struct str *aliases;

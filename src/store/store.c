@@ -42,9 +42,14 @@ struct store {
 struct str store_kind_name(enum store_kind kind)
 {
     static const struct str names[N_STORE_KINDS] = {
-        [STORE_META] = STR_INIT("meta"),     [STORE_ENDPOINT] = STR_INIT("endpoint"),
-        [STORE_SECRET] = STR_INIT("secret"), [STORE_USER] = STR_INIT("user"),
-        [STORE_ROLE] = STR_INIT("role"),     [STORE_API_KEY] = STR_INIT("api_key"),
+        [STORE_META] = STR_INIT("meta"),
+        [STORE_ENDPOINT] = STR_INIT("endpoint"),
+        [STORE_SECRET] = STR_INIT("secret"),
+        [STORE_USER] = STR_INIT("user"),
+        [STORE_ROLE] = STR_INIT("role"),
+        [STORE_API_KEY] = STR_INIT("api_key"),
+        [STORE_TRAINED_MODEL] = STR_INIT("trained_model"),
+        [STORE_MODEL_ALIAS] = STR_INIT("model_alias"),
     };
     BUG_ON(kind >= N_STORE_KINDS);
     return names[kind];

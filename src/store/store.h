@@ -29,7 +29,9 @@ enum store_kind {
     STORE_SECRET,   /* id: as the endpoint's; encrypted */
     STORE_USER,
     STORE_ROLE,
-    STORE_API_KEY, /* holds a hash of the key, never the key */
+    STORE_API_KEY,       /* holds a hash of the key, never the key */
+    STORE_TRAINED_MODEL, /* id: model id; body: what registry.c says */
+    STORE_MODEL_ALIAS,   /* id: alias; body: names the model */
     N_STORE_KINDS
 };
 
