@@ -19,6 +19,7 @@
 #include "identity.h"
 #include "log.h"
 #include "processors.h"
+#include "trained_model.h"
 
 /* --- command line --- */
 
@@ -88,6 +89,7 @@ struct server {
     struct config config;
     struct store *store;
     struct pool *pool;
+    struct registry *registry;
     struct models *models;
     struct security *security;
     struct inference *inference;
@@ -231,16 +233,37 @@ static struct err *open_security(struct server *s)
     return NULL;
 }
 
-static void open_models(struct server *s)
+/* With a store that forgets, the files of models are forgotten too: they lie apart from those that
+ * a store on disk knows. */
+static struct err *open_registry(struct server *s)
 {
-    struct config *c = &s->config;
+    const struct config *c = &s->config;
+    char forgotten[4096];
+    struct registry_options o = {
+        .store = s->store, .path_data = c->path_data, .path_models = c->path_models};
+    if (strcmp(c->store, "memory") == 0) {
+        snprintf(forgotten, sizeof forgotten, "%s/memory", c->path_data);
+        mkdir(c->path_data, 0700);
+        o.path_data = forgotten;
+    }
+    return registry_open(&o, &s->registry);
+}
+
+static void choose_path_models(struct config *c)
+{
     if (!c->path_models[0]) {
         free(c->path_models);
         size_t n = strlen(c->path_data) + sizeof "/models";
         c->path_models = mem_new(n);
         snprintf(c->path_models, n, "%s/models", c->path_data);
     }
+}
+
+static void open_models(struct server *s)
+{
+    const struct config *c = &s->config;
     struct models_options o = {.path = c->path_models,
+                               .registry = s->registry,
                                .processors = s->processors,
                                .queue_capacity = (size_t)c->model_queue};
     s->models = models_new(&o, s->pool);
@@ -300,7 +323,11 @@ static struct err *open_api(struct server *s)
                             .publish_host = c->http_host,
                             .publish_port = c->http_port,
                             .max_content_length = (size_t)c->http_max_content_length};
-    struct api_parts parts = {.inference = s->inference, .security = s->security, .pool = s->pool};
+    struct api_parts parts = {.inference = s->inference,
+                              .models = s->models,
+                              .registry = s->registry,
+                              .security = s->security,
+                              .pool = s->pool};
     s->api = api_new(&o, &parts);
     return NULL;
 }
@@ -355,6 +382,8 @@ static struct err *open_all(struct server *s)
     open_loops(s);
     watch_signals(s);
     TRY(open_security(s));
+    choose_path_models(&s->config);
+    TRY(open_registry(s));
     open_models(s);
     TRY(open_inference(s));
     TRY(open_api(s));
@@ -384,6 +413,7 @@ static void close_all(struct server *s)
 {
     pool_free(s->pool);
     models_free(s->models);
+    registry_close(s->registry);
     if (s->cut) { /* the calls hold on to the parts below, and no loop runs that could end them */
         store_close(s->store);
         return;

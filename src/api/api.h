@@ -25,8 +25,13 @@ struct api_options {
     size_t max_content_length;
 };
 
+struct models;
+struct registry;
+
 struct api_parts {
     struct inference *inference;
+    struct models *models;
+    struct registry *registry;
     struct security *security;
     struct pool *pool; /* for what may wait */
 };

@@ -16,11 +16,13 @@
 #include "pool.h"
 
 struct models;
+struct registry;
 
 struct models_options {
-    const char *path;      /* path.models */
-    int processors;        /* node.processors: bound on threads */
-    size_t queue_capacity; /* sequences waiting per deployment; 1024 (ES's default) */
+    const char *path;          /* path.models */
+    struct registry *registry; /* of all models there are; NULL: only those in `path` */
+    int processors;            /* node.processors: bound on threads */
+    size_t queue_capacity;     /* sequences waiting per deployment; 1024 (ES's default) */
 };
 
 struct model_info {
