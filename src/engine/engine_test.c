@@ -15,14 +15,50 @@
 #include "program.h"
 
 static const char *const models[] = {
-    "bert_ner",      "distilbert_qa",      "roberta_ner",        "xlm_roberta_qa",
-    "bert_rerank",   "bert_sparse",        "bert_sparse_untied", "camembert",
-    "cls_relu_f16",  "distilbert",         "distilbert_rerank",  "distilbert_sparse",
-    "electra",       "electra_rerank",     "electra_sparse",     "electra_wide",
-    "lasttoken_f16", "max_silu_bf16",      "mean_gelu",          "mean_sqrt_len_f16",
-    "mpnet",         "mpnet_rerank",       "mpnet_sparse",       "plain_f16",
-    "roberta",       "roberta_rerank",     "roberta_sparse",     "weightedmean_gelu_new_f16",
-    "xlm_roberta",   "xlm_roberta_rerank",
+    "deberta",
+    "deberta_c2p",
+    "deberta_rerank",
+    "deberta_v2",
+    "deberta_v3",
+    "deberta_v3_ner",
+    "deberta_v3_rerank",
+    "deberta_v3_sparse",
+    "modernbert",
+    "modernbert_bias",
+    "modernbert_qa",
+    "modernbert_rerank",
+    "modernbert_sparse",
+    "nomic_bert",
+    "bert_ner",
+    "distilbert_qa",
+    "roberta_ner",
+    "xlm_roberta_qa",
+    "bert_rerank",
+    "bert_sparse",
+    "bert_sparse_untied",
+    "camembert",
+    "cls_relu_f16",
+    "distilbert",
+    "distilbert_rerank",
+    "distilbert_sparse",
+    "electra",
+    "electra_rerank",
+    "electra_sparse",
+    "electra_wide",
+    "lasttoken_f16",
+    "max_silu_bf16",
+    "mean_gelu",
+    "mean_sqrt_len_f16",
+    "mpnet",
+    "mpnet_rerank",
+    "mpnet_sparse",
+    "plain_f16",
+    "roberta",
+    "roberta_rerank",
+    "roberta_sparse",
+    "weightedmean_gelu_new_f16",
+    "xlm_roberta",
+    "xlm_roberta_rerank",
 };
 #define N_MODELS (sizeof(models) / sizeof(models[0]))
 
@@ -61,7 +97,7 @@ static size_t read_rows(const struct json *rows, uint32_t *offsets, int32_t *ids
     return n;
 }
 
-static void check_case(struct session *s, const struct json *c, double tolerance)
+static void check_case(const char *model, struct session *s, const struct json *c, double tolerance)
 {
     enum { CAP = 4096 };
     static int32_t ids[CAP], types[CAP];
@@ -83,7 +119,9 @@ static void check_case(struct session *s, const struct json *c, double tolerance
         assert_int_equal(v->n, o->dim[0] * o->dim[1] * o->dim[2]);
         assert_true(json_numbers(v, expected, v->n));
         for (size_t i = 0; i < v->n; i++)
-            assert_true(fabs((double)o->data[i] - (double)expected[i]) <= tolerance);
+            if (!(fabs((double)o->data[i] - (double)expected[i]) <= tolerance))
+                fail_msg("%s: [%zu] is %g, not %g", model, i, (double)o->data[i],
+                         (double)expected[i]);
     }
     assert_int_equal(o - out, rows->n);
 }
@@ -105,7 +143,7 @@ static void check_model(const char *model, const struct kernels *k, int n_thread
     assert_true(cases->n > 0);
     struct json_iter it = json_iter(cases);
     for (const struct json *c; (c = json_next(&it));)
-        check_case(s, c, tolerance);
+        check_case(model, s, c, tolerance);
     session_free(s);
     program_unref(p);
     arena_free(a);
@@ -265,6 +303,10 @@ static void test_row_bits_are_its_own(void **state)
         check_same_bits("bert_rerank", k);
         check_same_bits("bert_sparse", k);
         check_same_bits("electra_sparse", k);
+        check_same_bits("deberta_v2", k);
+        check_same_bits("deberta_v3", k);
+        check_same_bits("modernbert", k);
+        check_same_bits("nomic_bert", k);
         check_same_bits("deberta_v2", k);
         check_same_bits("deberta_v3", k);
         check_same_bits("modernbert", k);

@@ -126,9 +126,11 @@ static struct err *look(int folder, struct str id, struct arena *a, struct model
     const struct json *config, *sentence, *modules;
     int64_t dimensions, positions, sequence;
     TRY(read_object(folder, id, "config.json", false, a, &config));
+    bool nomic = json_get(config, "n_embd") != NULL;                     /* GPT-2's words */
     const char *width = json_get(config, "dim") ? "dim" : "hidden_size"; /* DistilBERT's word */
-    TRY(member(config, id, "config.json", width, &dimensions));
-    TRY(member(config, id, "config.json", "max_position_embeddings", &positions));
+    TRY(member(config, id, "config.json", nomic ? "n_embd" : width, &dimensions));
+    TRY(member(config, id, "config.json", nomic ? "n_positions" : "max_position_embeddings",
+               &positions));
     TRY(read_object(folder, id, "sentence_bert_config.json", true, a, &sentence));
     TRY(read_any(folder, id, "modules.json", true, a, &modules));
     sequence = positions;

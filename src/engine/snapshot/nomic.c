@@ -49,6 +49,20 @@ static uint32_t layer(struct builder *b, const struct nomic *n, uint32_t x, uint
     return builder_layer_norm(b, builder_name(b, "%s.norm2", name), rope_add(b, y, x), h, n->eps);
 }
 
+/* All of a head turns; scaled places would be those beyond what the model was trained on. */
+static void check_turning(struct builder *b)
+{
+    double fraction = 1;
+    if (!b->err && json_f64(json_get(b->config, "rotary_emb_fraction"), &fraction) && fraction != 1)
+        b->err =
+            err_new(ERR_ARGUMENT, "[config.json]: [rotary_emb_fraction] is [%g]; only [1] is known",
+                    fraction);
+    if (json_is_null(json_get(b->config, "rotary_scaling_factor")))
+        return;
+    uint32_t trained = builder_int_or(b, "max_trained_positions", 1, 65536, 2048);
+    b->max_tokens = trained < b->max_tokens ? trained : b->max_tokens;
+}
+
 static uint32_t nomic_build(struct builder *b)
 {
     struct nomic n = {0};
@@ -70,9 +84,8 @@ static uint32_t nomic_build(struct builder *b)
     builder_expect(b, "use_rms_norm", "false");
     builder_expect(b, "rotary_emb_interleaved", "false");
     builder_expect(b, "rotary_emb_scale_base", "null");
-    builder_expect(b, "rotary_scaling_factor", "null");
     encoder_check_heads(b, "n_head", n.heads, "n_embd");
-    builder_expect(b, "rotary_emb_fraction", "1.0");
+    check_turning(b);
     uint32_t in[2], n_in = 1;
     in[0] = builder_tensor(b, "embeddings.word_embeddings.weight", b->vocab_size, b->hidden);
     if (b->type_vocab_size)
