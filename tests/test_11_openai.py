@@ -39,6 +39,21 @@ def error(message, kind="invalid_request_error", code=None, param=None):
 
 # ---- embeddings ----
 
+@pytest.mark.parametrize("number", ["1e999", "-1E39", "9" * 40])
+def test_numbers_that_no_float_holds_do_not_pass(server, upstream, embed, number):
+    body = '{"data": [{"index": 0, "embedding": [0.1, %s, 0.2]}]}' % number
+    upstream.script(*[Reply(200, body)] * 3)
+    answer = server.post(embed, {"input": "a"})
+    assert answer.status == 500
+    assert answer.reason == (f"Failed to send OpenAI embeddings request. Cause: Value [{number}] in "
+                             "the OpenAI embeddings response is out of range for a float")
+    upstream.script(*[Reply(200, body.replace(number, word)) for word in ("NaN", "null", '"1"')])
+    assert server.post(embed, {"input": "a"}).status == 500
+    upstream.script(Reply(200, body.replace(number, "1e-999")))
+    (row,) = server.post(embed, {"input": "a"}).json["text_embedding"]
+    assert row["embedding"] == [0.1, 0, 0.2]
+
+
 def test_embeddings(server, upstream, embed):
     texts = ["one", "two", "drei", "四", "🙂 \"quoted\" \\ \n\t", "", "nul \0 inside", "\x7f\u2028"]
     answer = server.post(embed, {"input": texts})

@@ -85,11 +85,13 @@ static struct err *read_array(struct json_reader *r)
     if (r->depth == JSON_MAX_DEPTH)
         return too_deep(r);
     uint32_t n;
-    const char *end = json_scan_flat(first, r->end, &n);
+    bool wide;
+    const char *end = json_scan_flat(first, r->end, &n, &wide);
     if (!end)
         return open_container(r, JSON_ARRAY);
     TRY(node_add(r, JSON_ARRAY, end, (struct str){0}));
     r->nodes[r->n - 1].flat = true;
+    r->nodes[r->n - 1].wide = wide;
     r->nodes[r->n - 1].n = n;
     return NULL;
 }

@@ -41,6 +41,7 @@ enum json_type {
 struct json {
     enum json_type type : 8;
     bool flat;       /* array of numbers only: no child nodes */
+    bool wide;       /* flat, and some number may be too large for a float: json_all_finite */
     uint32_t n;      /* members or elements */
     uint32_t skip;   /* nodes from here to the next sibling (1 for a leaf) */
     uint32_t raw_n;  /* bytes of source text */
@@ -65,7 +66,8 @@ bool json_is_null(const struct json *);              /* true for NULL (absent) a
 bool json_str(const struct json *, struct str *out); /* JSON strings only */
 bool json_bool(const struct json *, bool *out);      /* JSON booleans only */
 bool json_i64(const struct json *, int64_t *out);    /* integers without fraction or exponent */
-bool json_f64(const struct json *, double *out);     /* any number */
+bool json_f64(const struct json *, double *out);     /* any number that a double can hold */
+bool json_f32(const struct json *, float *out);      /* any number that a float can hold */
 struct str json_raw(const struct json *);            /* source text of the value */
 /* "1:12": where a value begins in the text given to json_parse; for error texts. */
 void json_where(struct str text, const struct json *, int *line_out, int *column_out);
@@ -81,6 +83,11 @@ const struct json *json_next(struct json_iter *); /* NULL at the end */
 
 /* A flat array into floats, correctly rounded; n must be json->n. False if not flat. */
 bool json_numbers(const struct json *, float *out, size_t n);
+
+/* Is a flat array one of numbers that floats can hold (1e39 is not)? Costs nothing unless the array
+ * has positive exponents or very long numbers. False: *bad_out is the text of the first that is not
+ * one. */
+bool json_all_finite(const struct json *, struct str *bad_out);
 
 /* --- writing ---
  *

@@ -201,6 +201,9 @@ bool json_numbers(const struct json *j, float *out, size_t n)
     return true;
 }
 
+/* From here on a double rounds to no float: half a step above the largest. */
+#define FLOAT_END 0x1.ffffffp127
+
 bool json_f64(const struct json *j, double *out)
 {
     if (!json_is(j, JSON_NUMBER))
@@ -217,5 +220,29 @@ bool json_f64(const struct json *j, double *out)
     if (isinf(v))
         return false;
     *out = v;
+    return true;
+}
+
+bool json_f32(const struct json *j, float *out)
+{
+    double d;
+    if (!json_f64(j, &d) || d >= FLOAT_END || d <= -FLOAT_END)
+        return false;
+    *out = (float)d;
+    return true;
+}
+
+bool json_all_finite(const struct json *j, struct str *bad_out)
+{
+    if (!json_is(j, JSON_ARRAY) || !j->wide)
+        return true;
+    struct json_iter it = json_iter(j);
+    float f;
+    for (const struct json *v; (v = json_next(&it));) {
+        if (!json_f32(v, &f)) {
+            *bad_out = json_raw(v);
+            return false;
+        }
+    }
     return true;
 }

@@ -43,9 +43,9 @@ const char *json_scan_number(const char *p, const char *end);
 struct err *json_fail_number(const struct json_reader *, const char *p);
 
 /* p is at the first element of an array. If all elements are well-formed numbers: the address
- * behind the closing bracket and their count. Otherwise NULL; the caller reads the elements one by
- * one. */
-const char *json_scan_flat(const char *p, const char *end, uint32_t *n_out);
+ * behind the closing bracket and their count; *wide_out is false if none of them can be beyond the
+ * range of floats. Otherwise NULL; the caller reads the elements one by one. */
+const char *json_scan_flat(const char *p, const char *end, uint32_t *n_out, bool *wide_out);
 
 /* Room for any of them; -1.17549435E-38 and -2.2250738585072014E-308 are the longest. */
 #define JSON_F32_MAX 16

@@ -8,7 +8,10 @@
  *
  * A block always begins with an element and counts up to its last comma, so nothing is carried from
  * block to block; the rest is read again by the next block. What the block cannot decide (an
- * element longer than a block, the last element, an error) is left to the plain scanner. */
+ * element longer than a block, the last element, an error) is left to the plain scanner.
+ *
+ * On the way it is noticed whether a number may be too large for a float: all embeddings pass
+ * through here, few have a number that may, and those alone are read again. */
 #include "json_private.h"
 
 static inline const char *skip_digits(const char *p, const char *end)
@@ -47,6 +50,18 @@ static inline const char *scan_number(const char *p, const char *end)
 const char *json_scan_number(const char *p, const char *end)
 {
     return scan_number(p, end);
+}
+
+/* Below 1e38 for sure: few digits, and no exponent or a negative one. */
+static bool is_narrow(const char *p, const char *end)
+{
+    if (end - p > 32)
+        return false;
+    for (; p < end; p++) {
+        if ((*p | 0x20) == 'e')
+            return p[1] == '-';
+    }
+    return true;
 }
 
 struct err *json_fail_number(const struct json_reader *r, const char *p)
@@ -160,6 +175,16 @@ static inline bool block_ok(const struct block *b)
     return bad == 0;
 }
 
+/* A number of 39 digits or more in one run has these bytes of its block, wherever it begins. */
+#define MIDDLE (UINT64_C(0x3FFF) << 25)
+
+/* Of a good block: may a number reach 1e38? By its exponent or by its length, without looking at
+ * which part of it is long. */
+static inline bool maybe_large(const struct block *b)
+{
+    return (b->exp && b->exp << 1 & ~b->minus) || (b->digit & MIDDLE) == MIDDLE;
+}
+
 static inline unsigned count_bits(uint64_t x)
 {
     x -= x >> 1 & UINT64_C(0x5555555555555555);
@@ -168,8 +193,9 @@ static inline unsigned count_bits(uint64_t x)
     return (unsigned)(x * UINT64_C(0x0101010101010101) >> 56);
 }
 
-/* p begins an element and has 64 bytes. Bytes of whole elements with their commas; 0: none. */
-static inline size_t scan_block(const char *p, uint32_t *n)
+/* p begins an element and has 64 bytes. Bytes of whole elements with their commas; 0: none. *wide
+ * is set if a number may be large. */
+static inline size_t scan_block(const char *p, uint32_t *n, bool *wide)
 {
     struct block b = block_read(p);
     uint64_t other = ~(b.digit | b.comma | b.minus | b.dot | b.exp);
@@ -191,14 +217,15 @@ static inline size_t scan_block(const char *p, uint32_t *n)
     b.space &= keep;
     if (!block_ok(&b))
         return 0;
+    *wide |= maybe_large(&b);
     *n += count_bits(b.comma);
     return last + 1;
 }
 
-static const char *scan_blocks(const char *p, const char *end, uint32_t *n)
+static const char *scan_blocks(const char *p, const char *end, uint32_t *n, bool *wide)
 {
     while (end - p >= 64) {
-        size_t took = scan_block(p, n);
+        size_t took = scan_block(p, n, wide);
         if (took == 0)
             break;
         p += took;
@@ -208,21 +235,23 @@ static const char *scan_blocks(const char *p, const char *end, uint32_t *n)
 
 #else
 
-static const char *scan_blocks(const char *p, const char *end, uint32_t *n)
+static const char *scan_blocks(const char *p, const char *end, uint32_t *n, bool *wide)
 {
     return p;
 }
 
 #endif
 
-const char *json_scan_flat(const char *p, const char *end, uint32_t *n_out)
+const char *json_scan_flat(const char *p, const char *end, uint32_t *n_out, bool *wide_out)
 {
     uint32_t n = 0;
+    bool wide = false;
     for (;;) {
-        p = json_skip_space(scan_blocks(p, end, &n), end);
-        p = scan_number(p, end);
+        const char *begin = json_skip_space(scan_blocks(p, end, &n, &wide), end);
+        p = scan_number(begin, end);
         if (!p)
             return NULL;
+        wide |= !is_narrow(begin, p);
         n++;
         p = json_skip_space(p, end);
         if (p == end || (*p != ',' && *p != ']'))
@@ -232,5 +261,6 @@ const char *json_scan_flat(const char *p, const char *end, uint32_t *n_out)
             break;
     }
     *n_out = n;
+    *wide_out = wide;
     return p;
 }

@@ -454,6 +454,53 @@ static void flat_against_plain(void **state)
     }
 }
 
+/* One number that floats cannot hold, or that only looks like it, at every place of a row. */
+static void numbers_beyond_floats(void **state)
+{
+    static const struct {
+        const char *text;
+        bool fits;
+    } cases[] = {
+        {"1e999", false},
+        {"-1E+39", false},
+        {"3.4028235677973366e38", false}, /* the midpoint: IEEE 754, 4.3.1 */
+        {"3.402823567797336e38", true},
+        {"-3.4028235e+38", true},
+        {"1e-999", true},
+        {"1e0000000038", true},
+        {"1e0000000039", false},
+        {"340282346638528859811704183484516925440", true},
+        {"1000000000000000000000000000000000000000", false},
+        {"0.00000000000000000000000000000000000000000000000000000000000001e99", true},
+        {"0.00000000000000000000000000000000000000000000000000000000000001e999", false},
+        {"100000000000000000000000000000000000000000000000000000000000000e-62", true},
+        {"12345678901234567890123456789012345678901234567890123456789012345678", false},
+    };
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        for (int at = 0; at < 24; at++) {
+            struct buf b;
+            buf_init(&b, 1 << 12);
+            for (int i = 0; i < 24; i++)
+                buf_printf(&b, "%c%s", i ? ',' : '[', i == at ? cases[c].text : "-0.0151e-2");
+            buf_char(&b, ']');
+            struct str out = {0};
+            const struct json *j = parse(buf_str(&b));
+            assert_true(j->flat);
+            assert_int_equal(json_all_finite(j, &out), cases[c].fits);
+            if (!cases[c].fits)
+                assert_true(str_eq_c(out, cases[c].text));
+            buf_deinit(&b);
+        }
+        float f;
+        assert_int_equal(json_f32(parse(str_c(cases[c].text)), &f), cases[c].fits);
+        arena_reset(arena);
+    }
+    struct str out;
+    assert_true(json_all_finite(NULL, &out));
+    assert_false(parse(STR("[0.1,-0.22,3e-5,12345678]"))->wide);
+    assert_true(json_all_finite(parse(STR("[\"1e999\"]")), &out)); /* not flat: no numbers */
+}
+
 static void flat_arrays(void **state)
 {
     const struct json *j = parse(STR("{\"a\":[ 1 ,2.50, -3e2 ],\"b\":[1,null],\"c\":[]}"));
@@ -594,6 +641,7 @@ int main(void)
         cmocka_unit_test(many_members),
         cmocka_unit_test(respects_the_ceiling),
         cmocka_unit_test(flat_arrays),
+        cmocka_unit_test(numbers_beyond_floats),
         cmocka_unit_test(flat_against_plain),
         cmocka_unit_test(conversions),
         cmocka_unit_test(long_numbers),

@@ -218,12 +218,12 @@ static struct err *sparse_row(const struct json *list, struct arena *arena, stru
     for (const struct json *v; (v = json_next(&it));) {
         const struct json *weight = json_get(v, "weight");
         struct str token = token_of(v);
-        double d;
-        if (!json_f64(weight, &d))
+        float f;
+        if (!json_f32(weight, &f))
             return missing_field("weight", sparse_name);
-        if (token.n && d > 0)
-            items[n++] = (struct sparse_item){
-                .token = token, .weight_text = json_raw(weight), .weight = (float)d};
+        if (token.n && f > 0)
+            items[n++] =
+                (struct sparse_item){.token = token, .weight_text = json_raw(weight), .weight = f};
     }
     *out = (struct sparse){.items = items, .n = sparse_unique(items, n)};
     return NULL;

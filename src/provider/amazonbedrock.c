@@ -199,11 +199,9 @@ static struct err *titan_parse(const struct json *root, struct arena *arena, str
     const struct json *numbers = json_get(root, "embedding");
     if (!numbers)
         numbers = json_path(root, "embeddingsByType", "float", NULL);
-    if (!json_is(numbers, JSON_ARRAY) || !numbers->flat || numbers->n == 0)
-        return missing_field("embedding", EMBEDDINGS);
     *out = (struct result){.kind = RESULT_FLOATS, .n = 1};
     out->embeddings = arena_array(arena, 1, sizeof *out->embeddings);
-    out->embeddings[0] = (struct embedding){.n = numbers->n, .node = numbers};
+    TRY(embedding_floats(numbers, "embedding", EMBEDDINGS, &out->embeddings[0]));
     out->usage.known = json_i64(json_get(root, "inputTextTokenCount"), &out->usage.in_tokens);
     return NULL;
 }

@@ -65,6 +65,12 @@ static struct err *embedding(const struct found *f, enum result_kind kind, struc
         return err_new(ERR_PARSE, "Unable to convert field [text_embeddings] to numbers");
     if (kind != RESULT_FLOATS)
         return embedding_bytes(v, arena, out);
+    struct str bad;
+    if (!json_all_finite(v, &bad))
+        return err_new(ERR_PARSE,
+                       "Unable to convert field [text_embeddings] to numbers: [%.*s] is out of "
+                       "range for a float",
+                       STR_ARG(str_sub(bad, 0, 64)));
     *out = (struct embedding){.n = v->n, .node = v};
     return NULL;
 }
@@ -116,17 +122,15 @@ static bool token_text(const struct found *f, struct str *out)
 static struct err *sparse_item(const struct found *token, const struct found *weight, size_t i,
                                struct sparse_item *out)
 {
-    double d;
     if (!token_text(token, &out->token))
         return err_new(ERR_PARSE, "Failed to parse token item: [%zu] of array, found type [%s]", i,
                        found_type(token));
-    if (!weight->node || !json_f64(weight->node, &d))
+    if (!weight->node || !json_f32(weight->node, &out->weight))
         return err_new(ERR_PARSE,
                        "Failed to parse weight item: [%zu] of array, error: Unable to convert "
                        "field [weight_path] of type [%s] to Number",
                        i, found_type(weight));
     out->weight_text = json_raw(weight->node);
-    out->weight = (float)d;
     return NULL;
 }
 
@@ -193,11 +197,9 @@ static struct err *not_a(const char *member, const struct found *f, const char *
 static struct err *rank(const struct found *score, const struct found *index,
                         const struct found *text, const struct input *in, struct ranked *out)
 {
-    double d;
-    if (!score->node || !json_f64(score->node, &d))
+    if (!score->node || !json_f32(score->node, &out->score))
         return not_a("relevance_score", score, "Number");
     out->score_text = json_raw(score->node);
-    out->score = (float)d;
     if (index && (!index->node || !json_i64(index->node, &out->index)))
         return not_a("reranked_index", index, "Number");
     if (out->index < 0 || (size_t)out->index >= in->n_texts)

@@ -330,9 +330,7 @@ static struct err *embed_parse(const struct endpoint *ep, const struct input *in
         const struct json *values = json_path(row, "embeddings", "values", NULL);
         const struct json *tokens = json_path(row, "embeddings", "statistics", "token_count", NULL);
         double n;
-        if (!json_is(values, JSON_ARRAY) || !values->flat || values->n == 0)
-            return missing_field("values", EMBEDDINGS);
-        out->embeddings[i] = (struct embedding){.n = values->n, .node = values};
+        TRY(embedding_floats(values, "values", EMBEDDINGS, &out->embeddings[i]));
         if (json_f64(tokens, &n) && n >= 0 && n < 1e9) { /* now an integer, now a double */
             out->usage.known = true;
             out->usage.in_tokens += (int64_t)n;
@@ -376,10 +374,9 @@ static struct err *read_record(const struct json *record, const struct input *in
 {
     const struct json *score = json_get(record, "score");
     struct str id;
-    double value;
     if (!json_str(json_get(record, "id"), &id))
         return missing_field("id", RERANK);
-    if (!json_f64(score, &value))
+    if (!json_f32(score, &out->score))
         return missing_field("score", RERANK);
     if (!str_to_i64(id, &out->index))
         return err_new(ERR_PARSE,
@@ -390,7 +387,6 @@ static struct err *read_record(const struct json *record, const struct input *in
         return err_new(ERR_PARSE, "The index [%lld] in the " RERANK " response names no input",
                        (long long)out->index);
     out->score_text = json_raw(score);
-    out->score = (float)value;
     if (in->has_return_documents && !in->return_documents)
         return NULL;
     if (!json_str(json_get(record, "content"), &out->text) && in->has_return_documents)

@@ -105,12 +105,12 @@ static struct err *sparse_row(const struct json *row, struct arena *arena, struc
     size_t n = 0;
     struct json_iter it = json_iter(row);
     for (const struct json *v; (v = json_next(&it)); n++) {
-        double weight;
-        if (!json_f64(v, &weight))
+        float weight;
+        if (!json_f32(v, &weight))
             return err_new(ERR_PARSE, "The weight of a token in the Hugging Face sparse embeddings "
                                       "response is no number");
-        items[n] = (struct sparse_item){
-            .token = v->key, .weight_text = json_raw(v), .weight = (float)weight};
+        items[n] =
+            (struct sparse_item){.token = v->key, .weight_text = json_raw(v), .weight = weight};
     }
     out->items = items;
     out->n = n;

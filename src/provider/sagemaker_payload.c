@@ -158,12 +158,12 @@ static struct err *sparse_row(const struct json *row, struct arena *arena, struc
     struct sparse_item *items = arena_array(arena, tokens->n, sizeof *items);
     struct json_iter it = json_iter(tokens);
     for (const struct json *v; (v = json_next(&it)); out->n++) {
-        double weight;
-        if (!json_f64(v, &weight))
+        float weight;
+        if (!json_f32(v, &weight))
             return err_new(ERR_PARSE,
                            "The weight of a token in the " NAME " response is no number");
-        items[out->n] = (struct sparse_item){
-            .token = v->key, .weight_text = json_raw(v), .weight = (float)weight};
+        items[out->n] =
+            (struct sparse_item){.token = v->key, .weight_text = json_raw(v), .weight = weight};
     }
     out->items = items;
     return NULL;

@@ -189,6 +189,19 @@ static size_t *row_order(const struct json *rows, struct arena *arena)
     return at;
 }
 
+struct err *embedding_floats(const struct json *numbers, const char *field,
+                             const char *request_name, struct embedding *out)
+{
+    struct str bad;
+    if (!json_is(numbers, JSON_ARRAY) || !numbers->flat || numbers->n == 0)
+        return missing_field(field, request_name);
+    if (!json_all_finite(numbers, &bad))
+        return err_new(ERR_PARSE, "Value [%.*s] in the %s response is out of range for a float",
+                       STR_ARG(str_sub(bad, 0, 64)), request_name);
+    *out = (struct embedding){.n = numbers->n, .node = numbers};
+    return NULL;
+}
+
 struct err *floats_from(const struct json *rows, const char *member, const struct input *in,
                         const char *request_name, struct arena *arena, struct result *out)
 {
@@ -201,9 +214,8 @@ struct err *floats_from(const struct json *rows, const char *member, const struc
     struct json_iter it = json_iter(rows);
     for (const struct json *row; (row = json_next(&it)); i++) {
         const struct json *numbers = row_numbers(row, member);
-        if (!json_is(numbers, JSON_ARRAY) || !numbers->flat || numbers->n == 0)
-            return missing_field(member ? member : "embedding", request_name);
-        out->embeddings[at ? at[i] : i] = (struct embedding){.n = numbers->n, .node = numbers};
+        TRY(embedding_floats(numbers, member ? member : "embedding", request_name,
+                             &out->embeddings[at ? at[i] : i]));
     }
     return NULL;
 }
@@ -272,14 +284,12 @@ static struct err *ranked_row(const struct json *row, const char *const *score_n
         score = json_get(row, *name);
     if (!json_i64(json_get(row, "index"), &out->index))
         return missing_field("index", request_name);
-    double value;
-    if (!json_f64(score, &value))
+    if (!json_f32(score, &out->score))
         return missing_field(score_names[0], request_name);
     if (out->index < 0 || (size_t)out->index >= in->n_texts)
         return err_new(ERR_PARSE, "The index [%lld] in the %s response names no input",
                        (long long)out->index, request_name);
     out->score_text = json_raw(score);
-    out->score = (float)value;
     if (call_return_documents(in)) {
         if (!json_str(json_path(row, "document", "text", NULL), &out->text) &&
             !json_str(json_path(row, "input", "text", NULL), &out->text) && /* IBM */

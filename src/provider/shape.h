@@ -85,6 +85,10 @@ bool call_return_documents(const struct input *);
 struct err *missing_field(const char *field, const char *request_name);
 struct err *answer_json(const struct http_in *, const struct json **out);
 
+/* The flat array as an embedding, its numbers as text. `field` is what is missing if it is none.
+ * Errors too: a number that no float can hold. */
+struct err *embedding_floats(const struct json *numbers, const char *field,
+                             const char *request_name, struct embedding *out);
 /* Rows of numbers. `at(row)` is the array itself or the member of that name. `rows` in input order
  * (by their member "index" when every row has a valid one). One row per input, or an error. */
 struct err *floats_from(const struct json *rows, const char *member, const struct input *,
