@@ -20,6 +20,9 @@
 #include "engine.h"
 #include "str.h"
 
+struct buf;
+struct storage;
+
 enum script_kind {
     SCRIPT_NONE,
     SCRIPT_BOOL,
@@ -89,7 +92,11 @@ struct script_node {
 /* prim::If: in[0] is the condition; body[0] when true; results are its outs.
  * prim::Loop: in = trip count, condition, carried ...; body[0]: params = counter, carried ...;
  * results = condition, carried ... An op with several results (aten::max with a dim, aten::split)
- * gives one tuple or list, which prim::TupleUnpack or prim::ListUnpack takes apart. */
+ * gives one tuple or list, which prim::TupleUnpack or prim::ListUnpack takes apart.
+ * Blocks are nested at most 64 deep. Tuples within the code are gone but for those an op makes, a
+ * list holds or forward returns; an `if` whose condition is known is gone too. Types are not known:
+ * aten::Int, aten::IntImplicit and aten::ScalarImplicit of what is a number already are that
+ * number, and one op name covers Tensor, int and float (aten::add of two ints). */
 struct script_block {
     const uint32_t *params;
     uint32_t n_params;
@@ -107,10 +114,14 @@ struct script {
     uint32_t n_args;                       /* of forward, self apart: values 0 .. n_args - 1 */
     struct script_block *forward;          /* one result */
     size_t weight_bytes;                   /* of all storages */
+    struct storage *storages;              /* script.c: memory that tensors point into */
 };
 
 struct err *script_load(const char *file, const struct engine_limits *, struct script **out);
 void script_free(struct script *); /* NULL is fine */
+
+/* As text, for tests and debugging: a line for each node, constants where they are used. */
+void script_dump(const struct script *, struct buf *out);
 
 /* Argument `position` or, when not given so, the one with this keyword; NO_VALUE: absent. */
 uint32_t script_arg(const struct script_node *, uint32_t position, const char *keyword);
