@@ -322,7 +322,8 @@ static struct err *open_api(struct server *s)
                             .node_id = id.node_id,
                             .publish_host = c->http_host,
                             .publish_port = c->http_port,
-                            .max_content_length = (size_t)c->http_max_content_length};
+                            .max_content_length = (size_t)c->http_max_content_length,
+                            .processors = s->processors};
     struct api_parts parts = {.inference = s->inference,
                               .models = s->models,
                               .registry = s->registry,

@@ -10,11 +10,16 @@ LISTS = {"monitor_inference": "monitor_inference,manage_inference,monitor,manage
          "manage_inference": "manage_inference,manage,all", "monitor": "monitor,manage,all",
          "read_security": "read_security,manage_security,all",
          "manage_security": "manage_security,all",
-         "manage_own_api_key": "manage_own_api_key,manage_api_key,manage_security,all"}
+         "manage_own_api_key": "manage_own_api_key,manage_api_key,manage_security,all",
+         "monitor_ml": "monitor_ml,manage_ml,monitor,manage,all",
+         "manage_ml": "manage_ml,manage,all"}
 GIVES = {"superuser": set(LISTS), "inference_admin": {"monitor_inference", "manage_inference"},
-         "inference_user": {"monitor_inference"}, "machine_learning_admin": set(),
-         "machine_learning_user": set(), "monitor": {"monitor", "monitor_inference"},
-         "manage": {"monitor", "monitor_inference", "manage_inference"}, "none": set()}
+         "inference_user": {"monitor_inference"},
+         "machine_learning_admin": {"monitor_ml", "manage_ml"},
+         "machine_learning_user": {"monitor_ml"},
+         "monitor": {"monitor", "monitor_inference", "monitor_ml"},
+         "manage": {"monitor", "monitor_inference", "manage_inference", "monitor_ml", "manage_ml"},
+         "none": set()}
 BAD = {"no": "such member"}
 M, A, X = "cluster:monitor/", "cluster:admin/xpack/", "cluster:monitor/xpack/inference"
 # Bodies that are refused later than the privilege is looked at: the matrix changes nothing.
@@ -78,6 +83,21 @@ ROUTES = [
      A + "security/api_key/invalidate"),
     ("PUT", "/_security/api_key/x", BAD, "manage_own_api_key", A + "security/api_key/update"),
     ("GET", "/_security/_authenticate", None, None, None),
+    ("GET", "/_ml/info", None, "monitor_ml", M + "xpack/ml/info/get"),
+    ("GET", "/_ml/trained_models", None, "monitor_ml", M + "xpack/ml/inference/get"),
+    ("GET", "/_ml/trained_models/x", None, "monitor_ml", M + "xpack/ml/inference/get"),
+    ("GET", "/_cat/ml/trained_models", None, "monitor_ml", M + "xpack/ml/inference/get"),
+    ("GET", "/_cat/ml/trained_models/x", None, "monitor_ml", M + "xpack/ml/inference/get"),
+    ("PUT", "/_ml/trained_models/x", BAD, "manage_ml", A + "ml/inference/put"),
+    ("PUT", "/_ml/trained_models/x/definition/0", BAD, "manage_ml",
+     A + "ml/trained_models/part/put"),
+    ("PUT", "/_ml/trained_models/x/vocabulary", BAD, "manage_ml",
+     A + "ml/trained_models/vocabulary/put"),
+    ("DELETE", "/_ml/trained_models/x", None, "manage_ml", A + "ml/inference/delete"),
+    ("PUT", "/_ml/trained_models/x/model_aliases/a", None, "manage_ml",
+     A + "ml/inference/model_aliases/put"),
+    ("DELETE", "/_ml/trained_models/x/model_aliases/a", None, "manage_ml",
+     A + "ml/inference/model_aliases/delete"),
 ]
 
 

@@ -23,6 +23,7 @@ struct api_options {
     const char *publish_host; /* for _nodes */
     int publish_port;
     size_t max_content_length;
+    int processors; /* for _ml/info */
 };
 
 struct models;

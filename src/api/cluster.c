@@ -4,10 +4,7 @@
 #include "handlers.h"
 #include "reply.h"
 
-#define ES_VERSION    "9.1.0"
 #define ES_BUILD_DATE "2025-07-24T00:00:00.000000000Z"
-/* Clients print it; it names no build of Elasticsearch. */
-#define ES_BUILD_HASH "696e66657264"
 
 static void begin(struct buf *b, struct json_out *w)
 {

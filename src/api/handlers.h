@@ -4,6 +4,10 @@
 
 #include "request.h"
 
+#define ES_VERSION "9.1.0"
+/* Clients print it; it names no build of Elasticsearch. */
+#define ES_BUILD_HASH "696e66657264"
+
 /* inference_api.c */
 void get_endpoints(struct request *);
 void put_endpoint(struct request *);
@@ -38,6 +42,17 @@ void get_xpack_usage(struct request *);
 void get_cluster_health(struct request *);
 void get_nodes(struct request *);
 void get_authenticate(struct request *);
+
+/* trained_models.c, cat_trained_models.c, ml_info.c: see ml.h */
+void put_trained_model(struct request *);
+void get_trained_models(struct request *);
+void delete_trained_model(struct request *);
+void put_definition_part(struct request *);
+void put_vocabulary(struct request *);
+void put_model_alias(struct request *);
+void delete_model_alias(struct request *);
+void cat_trained_models(struct request *);
+void get_ml_info(struct request *);
 
 /* health.c */
 void get_health(struct request *);

@@ -252,7 +252,7 @@ static struct err *accept_parse(struct request *r, int *version_out)
             r->content_type = STR("application/yaml");
         return NULL;
     }
-    if (r->route && r->route->flags & (ROUTE_STREAM | ROUTE_TEXT))
+    if (r->route && r->route->flags & (ROUTE_STREAM | ROUTE_TEXT | ROUTE_CAT))
         return NULL;
     return err_new(ERR_MEDIA_TYPE, "Invalid media-type value on headers [Accept]");
 }
@@ -266,6 +266,8 @@ static struct err *format_parse(struct request *r)
         r->format = FORMAT_JSON;
         return NULL;
     }
+    if (r->route->flags & ROUTE_CAT && str_eq_nocase(format, STR("text")))
+        return NULL;
     if (!str_eq_nocase(format, STR("yaml")))
         return err_new(ERR_MEDIA_TYPE, "Invalid media-type value on format parameter [%.*s]",
                        STR_ARG(format));
@@ -352,6 +354,8 @@ static struct err *body_parse(struct request *r)
             return err_new(ERR_PARSE, "request body is required");
         return NULL;
     }
+    if (r->route->flags & ROUTE_RAW)
+        return NULL;
     TRY(json_parse(r->arena, r->http->body, &r->body));
     if (!json_is(r->body, JSON_OBJECT))
         return err_new(ERR_X_CONTENT, "[1:1] Expected START_OBJECT but got [%.*s]",

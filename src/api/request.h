@@ -34,7 +34,10 @@ enum route_flag {
     ROUTE_STREAM = 4, /* answers as server-sent events, errors too */
     ROUTE_INFER = 16, /* an inference call: chat_completion has its own error shape */
     ROUTE_TEXT = 8,   /* answers text/plain: `format` and Accept are not looked at */
-    ROUTE_OPENAI = 32 /* the second door: Bearer credentials, errors in OpenAI's shape, any query */
+    ROUTE_OPENAI =
+        32,         /* the second door: Bearer credentials, errors in OpenAI's shape, any query */
+    ROUTE_RAW = 64, /* a large body, which the handler reads on the pool: `body` stays NULL */
+    ROUTE_CAT = 128 /* answers text/plain unless `format` or Accept ask for JSON or YAML first */
 };
 
 enum body_format { FORMAT_JSON, FORMAT_YAML };

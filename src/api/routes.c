@@ -26,10 +26,23 @@ static const char *const health_params[] = {"wait_for_status",
                                             NULL};
 static const char *const nodes_params[] = {"timeout", "flat_settings", NULL};
 
+static const char *const put_model_params[] = {"defer_definition_decompression",
+                                               "wait_for_completion", "timeout", NULL};
+static const char *const get_model_params[] = {
+    "allow_no_match",    "from", "size", "tags", "include", "decompress_definition",
+    "exclude_generated", NULL};
+static const char *const delete_model_params[] = {"force", "timeout", NULL};
+static const char *const alias_params[] = {"reassign", NULL};
+static const char *const cat_model_params[] = {"allow_no_match", "from",  "size", "h", "v", "s",
+                                               "help",           "bytes", "time", NULL};
+
 #define INF       "cluster:monitor/xpack/inference"
 #define INF_ADMIN "cluster:admin/xpack/inference"
 #define ID        "/_inference/{inference_id}"
 #define TASK_ID   "/_inference/{task_type}/{inference_id}"
+#define MODEL     "/_ml/trained_models/{model_id}"
+#define ML        "cluster:monitor/xpack/ml"
+#define ML_ADMIN  "cluster:admin/xpack/ml"
 
 static const struct route routes[] = {
     /* method, path, privilege, action, parameters, flags, handler */
@@ -107,6 +120,28 @@ static const struct route routes[] = {
      get_openai_models},
     {HTTP_GET, "/v1/models/{model}", PRIV_MONITOR_INFERENCE, INF "/get", NULL, ROUTE_OPENAI,
      get_openai_model},
+
+    {HTTP_GET, "/_ml/info", PRIV_MONITOR_ML, ML "/info/get", NULL, 0, get_ml_info},
+    {HTTP_GET, "/_ml/trained_models", PRIV_MONITOR_ML, ML "/inference/get", get_model_params, 0,
+     get_trained_models},
+    {HTTP_GET, MODEL, PRIV_MONITOR_ML, ML "/inference/get", get_model_params, 0,
+     get_trained_models},
+    {HTTP_PUT, MODEL, PRIV_MANAGE_ML, ML_ADMIN "/inference/put", put_model_params,
+     ROUTE_BODY | ROUTE_RAW, put_trained_model},
+    {HTTP_DELETE, MODEL, PRIV_MANAGE_ML, ML_ADMIN "/inference/delete", delete_model_params, 0,
+     delete_trained_model},
+    {HTTP_PUT, MODEL "/definition/{part}", PRIV_MANAGE_ML, ML_ADMIN "/trained_models/part/put",
+     NULL, ROUTE_BODY | ROUTE_RAW, put_definition_part},
+    {HTTP_PUT, MODEL "/vocabulary", PRIV_MANAGE_ML, ML_ADMIN "/trained_models/vocabulary/put", NULL,
+     ROUTE_BODY | ROUTE_RAW, put_vocabulary},
+    {HTTP_PUT, MODEL "/model_aliases/{model_alias}", PRIV_MANAGE_ML,
+     ML_ADMIN "/inference/model_aliases/put", alias_params, 0, put_model_alias},
+    {HTTP_DELETE, MODEL "/model_aliases/{model_alias}", PRIV_MANAGE_ML,
+     ML_ADMIN "/inference/model_aliases/delete", NULL, 0, delete_model_alias},
+    {HTTP_GET, "/_cat/ml/trained_models", PRIV_MONITOR_ML, ML "/inference/get", cat_model_params,
+     ROUTE_CAT, cat_trained_models},
+    {HTTP_GET, "/_cat/ml/trained_models/{model_id}", PRIV_MONITOR_ML, ML "/inference/get",
+     cat_model_params, ROUTE_CAT, cat_trained_models},
 
     {HTTP_GET, "/_health", PRIV_NONE, "", NULL, ROUTE_OPEN, get_health},
     {HTTP_GET, "/_prometheus/metrics", PRIV_MONITOR, "cluster:monitor/prometheus/metrics", NULL,

@@ -60,6 +60,8 @@ bool str_to_u64(struct str s, uint64_t *out);
  * as a size and -1 as a time. False: not readable. Units: bytes; milliseconds. */
 bool str_to_bytes(struct str s, uint64_t *out);
 bool str_to_ms(struct str s, int64_t *out);
+/* The other way: "91.8kb", one digit after the point and that cut, not rounded. */
+void bytes_human(uint64_t bytes, char out[32]);
 
 uint64_t str_hash(struct str s); /* SipHash with a key made at start: safe for outside keys */
 

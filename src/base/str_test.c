@@ -189,14 +189,34 @@ static void checks_utf8(void **state)
     assert_true(str_utf8_ok(STR("a\0b")));
 }
 
+static void test_bytes_human(void **state)
+{
+    static const struct {
+        uint64_t n;
+        const char *text;
+    } cases[] = {{0, "0b"},
+                 {1023, "1023b"},
+                 {1024, "1kb"},
+                 {94027, "91.8kb"},
+                 {1572864, "1.5mb"},
+                 {UINT64_C(53687091200), "50gb"},
+                 {UINT64_MAX, "16383.9pb"}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char out[32];
+        bytes_human(cases[i].n, out);
+        assert_string_equal(out, cases[i].text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(compares),       cmocka_unit_test(ignores_ascii_case_only),
-        cmocka_unit_test(finds_and_cuts), cmocka_unit_test(splits),
-        cmocka_unit_test(reads_integers), cmocka_unit_test(reads_sizes),
-        cmocka_unit_test(reads_times),    cmocka_unit_test(hashes),
-        cmocka_unit_test(checks_utf8),
+        cmocka_unit_test(compares),         cmocka_unit_test(ignores_ascii_case_only),
+        cmocka_unit_test(finds_and_cuts),   cmocka_unit_test(splits),
+        cmocka_unit_test(reads_integers),   cmocka_unit_test(reads_sizes),
+        cmocka_unit_test(reads_times),      cmocka_unit_test(hashes),
+        cmocka_unit_test(test_bytes_human), cmocka_unit_test(checks_utf8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

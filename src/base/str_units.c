@@ -124,3 +124,18 @@ bool str_to_ms(struct str s, int64_t *out)
     *out = (int64_t)v;
     return true;
 }
+
+void bytes_human(uint64_t n, char out[32])
+{
+    static const char *const units[] = {"b", "kb", "mb", "gb", "tb", "pb"};
+    uint64_t unit = 1;
+    size_t u = 0;
+    for (; u < 5 && n / unit >= 1024; u++)
+        unit *= 1024;
+    uint64_t whole = n / unit, tenth = n % unit * 10 / unit;
+    if (tenth)
+        snprintf(out, 32, "%llu.%llu%s", (unsigned long long)whole, (unsigned long long)tenth,
+                 units[u]);
+    else
+        snprintf(out, 32, "%llu%s", (unsigned long long)whole, units[u]);
+}

@@ -33,23 +33,6 @@ void trained_model_unref(struct trained_model *m)
 
 /* --- showing --- */
 
-/* 1536: "1.5kb", as Elasticsearch's ByteSizeValue: one digit, cut. */
-static void human_bytes(char out[32], int64_t n)
-{
-    static const char *const units[] = {"b", "kb", "mb", "gb", "tb", "pb"};
-    int u = 0;
-    int64_t unit = 1;
-    while (u < 5 && n / unit >= 1024) {
-        unit *= 1024;
-        u++;
-    }
-    int64_t tenths = (int64_t)((double)n / (double)unit * 10);
-    if (tenths % 10)
-        snprintf(out, 32, "%lld.%lld%s", (long long)tenths / 10, (long long)tenths % 10, units[u]);
-    else
-        snprintf(out, 32, "%lld%s", (long long)tenths / 10, units[u]);
-}
-
 static void render_generated(struct json_out *w, const struct trained_model *m, bool human)
 {
     json_key_str(w, "created_by", m->created_by);
@@ -62,7 +45,7 @@ static void render_generated(struct json_out *w, const struct trained_model *m, 
     json_key_i64(w, "create_time", m->create_time_ms);
     if (human) {
         char size[32];
-        human_bytes(size, m->model_size_bytes);
+        bytes_human((uint64_t)m->model_size_bytes, size);
         json_key_cstr(w, "model_size", size);
     }
     json_key_i64(w, "model_size_bytes", m->model_size_bytes);
