@@ -292,6 +292,7 @@ static struct err *open_inference(struct server *s)
         .stream_stall_ms = c->stream_stall,
         .queue_capacity = (size_t)c->queue_capacity,
         .reduction = c->reduction,
+        .slow_ms = c->slow_call,
         .allow_private = c->allow_private,
         .skip_probe = c->skip_probe,
         .bases = c->bases,

@@ -127,3 +127,55 @@ def test_series(server, upstream):
     assert (len(failures), failures[denied]) == (8, 1)
     tokens = series(server, "inferd_endpoint_tokens_total")
     assert {dict(k)["direction"] for k in tokens} == {"in", "out"}
+
+
+def histogram(server, family, name):
+    """{bound: count} and the sum, of one endpoint."""
+    counts, total = {}, None
+    for line in server.get("/_prometheus/metrics").text.splitlines():
+        if line.startswith(f"{family}_bucket{{") and f'inference_id="{name}"' in line:
+            counts[re.search(r'le="([^"]*)"', line).group(1)] = int(line.rsplit(" ", 1)[1])
+        elif line.startswith(f"{family}_sum{{") and f'inference_id="{name}"' in line:
+            total = float(line.rsplit(" ", 1)[1])
+    return counts, total
+
+
+def test_durations_are_counted_in_buckets(server, upstream):
+    server.make("completion", "slowish", "openai", MODEL)
+    before, _ = histogram(server, "inferd_endpoint_duration_seconds", "slowish")
+    last = {"id": "x", "object": "chat.completion.chunk", "choices": []}
+    upstream.script(Stream([chunk({"content": "a"}), last], pause=0.3))
+    server.stream("/_inference/completion/slowish/_stream", {"input": "hi"}).all()
+    after, total = histogram(server, "inferd_endpoint_duration_seconds", "slowish")
+    assert after["+Inf"] == before["+Inf"] + 1
+    assert after["0.25"] - before["0.25"] == 0, "it took 0.3 s and more"
+    assert total >= 0.3
+    first, _ = histogram(server, "inferd_endpoint_first_token_seconds", "slowish")
+    assert first["+Inf"] == 1
+
+
+def test_a_trace_is_handed_on(server, upstream):
+    server.make("completion", "traced", "openai", MODEL)
+    parent, state = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "vendor=abc"
+    for headers, want in (({"traceparent": parent, "tracestate": state}, (parent, state)),
+                          ({"traceparent": parent[:-1], "tracestate": state}, (None, None)),
+                          ({"traceparent": parent.upper()}, (None, None)),
+                          ({"traceparent": "00-" + "0" * 32 + parent[35:]}, (None, None)), ({}, (None, None))):
+        upstream.clear()
+        assert server.post("/_inference/completion/traced", {"input": "x"}, headers=headers).status == 200
+        seen = upstream.requests[-1].headers
+        assert (seen.get("traceparent"), seen.get("tracestate")) == want
+
+
+def test_slow_calls_are_logged_without_contents(spawn, upstream):
+    server = spawn({"inference.slow_call_threshold": "200ms"})
+    server.make("completion", "slow", "openai", MODEL)
+    upstream.script(Stream([chunk({"content": "secret answer"}),
+                            {"id": "x", "object": "chat.completion.chunk", "choices": []}], pause=0.3))
+    server.stream("/_inference/completion/slow/_stream", {"input": "secret question"},
+                  headers={"x-opaque-id": "me"}).all()
+    server.post("/_inference/completion/slow", {"input": "fast"})
+    server.stop()
+    lines = [line for line in server.log_lines() if line["message"] == "slow inference call"]
+    assert len(lines) == 1 and lines[0]["inference_id"] == "slow" and lines[0]["took_ms"] >= 200
+    assert lines[0]["x_opaque_id"] == "me" and "secret" not in str(lines)

@@ -141,6 +141,44 @@ static void gone(struct request *r)
 
 /* --- the beginning --- */
 
+static bool is_hex(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!((s.p[i] >= '0' && s.p[i] <= '9') || (s.p[i] >= 'a' && s.p[i] <= 'f')))
+            return false;
+    return true;
+}
+
+static bool all_zero(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] != '0')
+            return false;
+    return true;
+}
+
+/* 00-TRACE_ID-PARENT_ID-FLAGS, lower case; W3C Trace Context, section 3.2. */
+static bool is_traceparent(struct str s)
+{
+    return s.n == 55 && s.p[2] == '-' && s.p[35] == '-' && s.p[52] == '-' &&
+           str_eq(str_sub(s, 0, 2), STR("00")) && is_hex(str_sub(s, 3, 32)) &&
+           is_hex(str_sub(s, 36, 16)) && is_hex(str_sub(s, 53, 2)) &&
+           !all_zero(str_sub(s, 3, 32)) && !all_zero(str_sub(s, 36, 16));
+}
+
+/* A trace that is not well formed ends here, its state with it. */
+static void trace_read(const struct http_headers *headers, struct call *call)
+{
+    struct str parent = {0}, state = {0};
+    http_header_get(headers, STR("traceparent"), &parent);
+    if (!parent.p || !is_traceparent(parent))
+        return;
+    call->traceparent = parent;
+    http_header_get(headers, STR("tracestate"), &state);
+    if (state.n > 0 && state.n <= 512)
+        call->tracestate = state;
+}
+
 struct infer *infer_new(struct request *r, const struct infer_shape *shape)
 {
     struct infer *inf = arena_alloc(r->arena, sizeof *inf);
@@ -151,6 +189,7 @@ struct infer *infer_new(struct request *r, const struct infer_shape *shape)
     inf->call.arena = r->arena;
     inf->call.sink = &inf->sink;
     http_header_get(r->http->headers, STR("x-opaque-id"), &inf->call.opaque_id);
+    trace_read(r->http->headers, &inf->call);
     reply_buf_init(&inf->event);
     return inf;
 }

@@ -76,6 +76,7 @@ struct flight {
     struct call *call;
     struct loop_timer timer;
     bool timed_out, began;
+    int64_t start_ns;
     struct endpoint *own, *other; /* the one asked for; the one that answers for it, a reference */
     size_t next_fallback;
     struct input asked;  /* the input before anybody shortened it */
@@ -85,10 +86,29 @@ struct flight {
 
 static void flight_go(struct flight *f);
 
-/* The call as its owner knows it; what is returned is dropped after the last word to the owner. */
-static struct endpoint *flight_end(struct flight *f)
+static int64_t took_us(const struct flight *f)
 {
+    return (clock_mono_ns() - f->start_ns) / 1000;
+}
+
+/* Who asked what of whom for how long; never what it was about. */
+static void log_slow(const struct flight *f, int64_t us, int status)
+{
+    const struct endpoint *ep = f->call->endpoint;
+    log_warn("slow inference call", LOG_S("inference_id", f->own->id), LOG_S("answered_by", ep->id),
+             LOG_S("service", ep->service), LOG_C("task_type", task_name(ep->task)),
+             LOG_I("took_ms", us / 1000), LOG_I("status", status),
+             LOG_S("x_opaque_id", f->call->opaque_id), LOG_S("traceparent", f->call->traceparent));
+}
+
+/* The call as its owner knows it; what is returned is dropped after the last word to the owner. */
+static struct endpoint *flight_end(struct flight *f, int status)
+{
+    int64_t us = took_us(f), slow_ms = f->inf->options.slow_ms;
     loop_timer_cancel(&f->timer);
+    tally_took(extras_of(f->call->endpoint)->tally, us);
+    if (slow_ms && us >= slow_ms * 1000)
+        log_slow(f, us, status);
     f->call->sink = f->outer;
     f->call->endpoint = f->own;
     return f->other;
@@ -97,6 +117,8 @@ static struct endpoint *flight_end(struct flight *f)
 static bool flight_delta(struct sink *sink, const struct delta *delta)
 {
     struct flight *f = (struct flight *)sink;
+    if (!f->began)
+        tally_first_token(extras_of(f->call->endpoint)->tally, took_us(f));
     f->began = true;
     if (!f->call->whole)
         loop_timer_cancel(&f->timer); /* a stream that has begun has no deadline */
@@ -116,7 +138,7 @@ static void flight_done(struct sink *sink, const struct result *result)
     struct flight *f = (struct flight *)sink;
     struct sink *outer = f->outer;
     const struct endpoint *served = f->call->endpoint;
-    struct endpoint *other = flight_end(f);
+    struct endpoint *other = flight_end(f, 200);
     tally_usage(extras_of(served)->tally, result ? &result->usage : &f->call->usage);
     if (result && result->errors)
         tally_fail(extras_of(served)->tally, tally_failure_of(first_error(result), false));
@@ -208,7 +230,7 @@ static void flight_fail(struct sink *sink, struct err *e)
         e = inference_timeout_err(f->call);
     }
     struct sink *outer = f->outer;
-    struct endpoint *other = flight_end(f);
+    struct endpoint *other = flight_end(f, e->status);
     outer->fail(outer, e);
     endpoint_unref(other);
 }
@@ -279,6 +301,7 @@ static bool flight_cached(struct flight *f)
         return false;
     }
     tally_call(extras_of(f->own)->tally, true);
+    tally_took(extras_of(f->own)->tally, took_us(f));
     f->outer->done(f->outer, cached_result(hit));
     cached_unref(hit);
     return true;
@@ -292,6 +315,7 @@ void inference_submit(struct inference *inf, struct call *call)
     f->inf = inf;
     f->call = call;
     f->own = call->endpoint;
+    f->start_ns = clock_mono_ns();
     if (flight_cached(f))
         return;
     f->asked = call->input;

@@ -38,6 +38,7 @@ struct inference_options {
     int64_t stream_stall_ms; /* longest silence of an upstream stream */
     size_t queue_capacity;   /* calls waiting per rate limit group; 0: no bound */
     double reduction;        /* share of each input that a "too large" retry keeps */
+    int64_t slow_ms;         /* calls that take as long are logged; 0: none */
     bool allow_private;      /* inference.upstream.allow_private */
     bool skip_probe;         /* xpack.inference.skip_validate_and_start */
     const struct upstream_base *bases;

@@ -45,7 +45,9 @@ static inline struct call call_beside(const struct call *whole, struct sink *sin
                          .deadline_ms = whole->deadline_ms,
                          .timeout_ms = whole->timeout_ms,
                          .probe = whole->probe,
-                         .opaque_id = whole->opaque_id};
+                         .opaque_id = whole->opaque_id,
+                         .traceparent = whole->traceparent,
+                         .tracestate = whole->tracestate};
 }
 
 /* split.c: a call of embeddings with more inputs than the provider takes at once, as several calls

@@ -62,6 +62,18 @@ void tally_fail(struct tally *t, enum tally_failure kind)
         add(&t->failures[kind], 1);
 }
 
+void tally_took(struct tally *t, int64_t us)
+{
+    if (t)
+        histogram_add(&t->took, us);
+}
+
+void tally_first_token(struct tally *t, int64_t us)
+{
+    if (t)
+        histogram_add(&t->first_token, us);
+}
+
 const char *tally_failure_name(enum tally_failure kind)
 {
     return names[kind];

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "err.h"
+#include "histogram.h"
 #include "result.h"
 
 /* symbol, name: of an end that is not an answer */
@@ -39,6 +40,8 @@ struct tally {
     _Atomic int64_t cached; /* of these, answered from the cache */
     _Atomic int64_t in_tokens, out_tokens;
     _Atomic int64_t failures[N_TALLY_FAILURES];
+    struct histogram took;        /* from the call to its answer or failure, cached ones too */
+    struct histogram first_token; /* of streams: until their first event */
 };
 
 struct tally *tally_new(void);
@@ -50,6 +53,8 @@ void tally_call(struct tally *, bool cached);
 /* Counts below zero or absurdly high are the provider's mistake, and are left out. */
 void tally_usage(struct tally *, const struct usage *);
 void tally_fail(struct tally *, enum tally_failure);
+void tally_took(struct tally *, int64_t us);
+void tally_first_token(struct tally *, int64_t us);
 
 /* What kind of failure an error is, once it has the shape that the caller sees. */
 enum tally_failure tally_failure_of(const struct err *, bool timed_out);

@@ -586,6 +586,16 @@ struct err *upstream_address(const struct inference *inf, const struct endpoint 
 }
 
 /* The request is built; `token` NULL: its scheme needs none. */
+/* After signing: a trace is not part of what is asked. Left out where there is no room for it. */
+static void trace(const struct call *call, struct http_headers *headers)
+{
+    if (!call->traceparent.p || headers->n + 2 > HTTP_MAX_HEADERS)
+        return;
+    http_header_add(headers, STR("traceparent"), call->traceparent);
+    if (call->tracestate.p)
+        http_header_add(headers, STR("tracestate"), call->tracestate);
+}
+
 static void upstream_sign_and_send(struct upstream *up, const struct auth *auth,
                                    const struct token *token)
 {
@@ -595,6 +605,7 @@ static void upstream_sign_and_send(struct upstream *up, const struct auth *auth,
     struct err *e = upstream_address(up->inf, call->endpoint, &up->out, &limits);
     if (!e && auth)
         e = auth->sign(call->endpoint, token, clock_wall_ms() / 1000, &up->out);
+    trace(call, &up->out.headers);
     secret_unref(up->token);
     up->token = token ? secret_ref(token->value) : NULL;
     if (e) {

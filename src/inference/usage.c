@@ -81,15 +81,20 @@ static void label(struct buf *out, const char *name, struct str value)
     buf_char(out, '"');
 }
 
-static void sample(struct buf *out, const char *family, const struct endpoint *ep, const char *more,
-                   const char *value, int64_t count)
+static void labels(struct buf *out, const struct endpoint *ep)
 {
-    buf_printf(out, "%s{", family);
     label(out, "inference_id", ep->id);
     buf_char(out, ',');
     label(out, "service", ep->service);
     buf_char(out, ',');
     label(out, "task_type", str_c(task_name(ep->task)));
+}
+
+static void sample(struct buf *out, const char *family, const struct endpoint *ep, const char *more,
+                   const char *value, int64_t count)
+{
+    buf_printf(out, "%s{", family);
+    labels(out, ep);
     if (more) {
         buf_char(out, ',');
         label(out, more, str_c(value));
@@ -133,6 +138,31 @@ static void write_circuit(struct buf *out, const char *family, const struct endp
     sample(out, family, ep, NULL, NULL, c && !circuit_is_closed(c));
 }
 
+/* An endpoint that has not been called has no lines: sixteen for nothing. */
+static void write_histogram(struct buf *out, const char *family, const struct endpoint *ep,
+                            const struct histogram *h)
+{
+    struct buf text;
+    if (!histogram_count(h))
+        return;
+    buf_init(&text, 64 << 10);
+    labels(&text, ep);
+    histogram_render(out, family, buf_str(&text), h);
+    buf_deinit(&text);
+}
+
+static void write_took(struct buf *out, const char *family, const struct endpoint *ep,
+                       const struct tally *t)
+{
+    write_histogram(out, family, ep, &t->took);
+}
+
+static void write_first_token(struct buf *out, const char *family, const struct endpoint *ep,
+                              const struct tally *t)
+{
+    write_histogram(out, family, ep, &t->first_token);
+}
+
 static const struct {
     const char *name, *kind, *help;
     write_samples *write;
@@ -142,6 +172,10 @@ static const struct {
      write_cached},
     {"inferd_endpoint_tokens_total", "counter", "Tokens by the provider's own count", write_tokens},
     {"inferd_endpoint_failures_total", "counter", "Calls that failed, by kind", write_failures},
+    {"inferd_endpoint_duration_seconds", "histogram",
+     "From a call to the end of its answer or its failure", write_took},
+    {"inferd_endpoint_first_token_seconds", "histogram", "From a stream's call to its first event",
+     write_first_token},
     {"inferd_endpoint_circuit_open", "gauge", "1 while the service is not called because it fails",
      write_circuit},
 };

@@ -35,11 +35,13 @@ struct call {
     bool whole;           /* a stream that its caller waits for to the end: the deadline
                              holds after its first delta too */
     struct str opaque_id; /* X-Opaque-Id, for logs */
-    bool partial;         /* of embeddings: one bad input is to fail alone, in result->errors */
-    bool probe;           /* made to find out whether it works: goes even where calls are
-                             held back for now */
-    struct usage usage;   /* a stream's, or of the parts that were answered before one failed:
-                             by the provider's count so far; a whole answer's is in result */
+    struct str traceparent,
+        tracestate;     /* W3C Trace Context, handed on as they came; p NULL: none */
+    bool partial;       /* of embeddings: one bad input is to fail alone, in result->errors */
+    bool probe;         /* made to find out whether it works: goes even where calls are
+                           held back for now */
+    struct usage usage; /* a stream's, or of the parts that were answered before one failed:
+                           by the provider's count so far; a whole answer's is in result */
     atomic_bool cancelled;
     void (*on_cancel)(struct call *); /* NULL: nothing to stop early */
     void (*on_drain)(struct call *);  /* the sink has room again */

@@ -1,0 +1,52 @@
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "histogram.h"
+
+static void counts_up_to_each_bound(void **state)
+{
+    (void)state;
+    struct histogram h = {0};
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    histogram_add(&h, -5);
+    histogram_add(&h, 1000); /* a bound belongs to its bucket */
+    histogram_add(&h, 1001);
+    histogram_add(&h, 61000000);
+    histogram_render(&b, "x_seconds", STR("id=\"a\""), &h);
+    buf_char(&b, '\0');
+    assert_non_null(strstr(b.p, "x_seconds_bucket{id=\"a\",le=\"0.001\"} 2\n"));
+    assert_non_null(strstr(b.p, "x_seconds_bucket{id=\"a\",le=\"0.0025\"} 3\n"));
+    assert_non_null(strstr(b.p, "x_seconds_bucket{id=\"a\",le=\"60\"} 3\n"));
+    assert_non_null(strstr(b.p, "x_seconds_bucket{id=\"a\",le=\"+Inf\"} 4\n"));
+    assert_non_null(strstr(b.p, "x_seconds_sum{id=\"a\"} 61.002001\n"));
+    assert_non_null(strstr(b.p, "x_seconds_count{id=\"a\"} 4\n"));
+    buf_deinit(&b);
+}
+
+static void without_labels(void **state)
+{
+    (void)state;
+    struct histogram h = {0};
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    histogram_render(&b, "y", STR(""), &h);
+    buf_char(&b, '\0');
+    assert_non_null(strstr(b.p, "y_bucket{le=\"0.001\"} 0\n"));
+    assert_non_null(strstr(b.p, "y_sum 0.000000\ny_count 0\n"));
+    buf_deinit(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(counts_up_to_each_bound),
+        cmocka_unit_test(without_labels),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,56 @@
+#include "process.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static void gauge(struct buf *out, const char *name, const char *kind, const char *help,
+                  const char *value)
+{
+    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %s\n", name, help, name, kind, name, value);
+}
+
+static long long open_files(void)
+{
+    long long n = -3; /* ".", ".." and the folder itself */
+    DIR *d = opendir("/proc/self/fd");
+    if (!d)
+        return 0;
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n;
+}
+
+static void render_memory(struct buf *out)
+{
+    unsigned long long size = 0, resident = 0;
+    char value[32];
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (!f)
+        return;
+    bool read = fscanf(f, "%llu %llu", &size, &resident) == 2;
+    fclose(f);
+    if (!read)
+        return;
+    unsigned long long page = (unsigned long long)sysconf(_SC_PAGESIZE);
+    snprintf(value, sizeof value, "%llu", resident * page);
+    gauge(out, "process_resident_memory_bytes", "gauge", "Memory in use", value);
+    snprintf(value, sizeof value, "%llu", size * page);
+    gauge(out, "process_virtual_memory_bytes", "gauge", "Addresses in use", value);
+}
+
+void process_metrics_render(struct buf *out)
+{
+    struct rusage u;
+    char value[32];
+    getrusage(RUSAGE_SELF, &u);
+    long long us = (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000LL + u.ru_utime.tv_usec +
+                   u.ru_stime.tv_usec;
+    snprintf(value, sizeof value, "%lld.%06lld", us / 1000000, us % 1000000);
+    gauge(out, "process_cpu_seconds_total", "counter", "CPU time of all threads", value);
+    render_memory(out);
+    snprintf(value, sizeof value, "%lld", open_files());
+    gauge(out, "process_open_fds", "gauge", "Open files and sockets", value);
+}
