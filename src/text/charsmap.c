@@ -2,15 +2,20 @@
  * its low byte which byte it is for. Every index is checked: the array comes from a file. */
 #include "charsmap.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "bert_chars.h"
 #include "bug.h"
 #include "unicode.h"
 
-#define MAX_GRAPHEME 6 /* bytes from which on a grapheme is not looked up as a whole */
+#define MADE_MAX     8192 /* entries of the map that is made */
+#define MAX_GRAPHEME 6    /* bytes from which on a grapheme is not looked up as a whole */
 
 struct charsmap {
+    struct trie *made; /* of the map that is made here, to `to`; else NULL */
+    struct str *to;
+    struct arena *arena;
     uint8_t *bytes;
     uint32_t *units;
     uint32_t n_units;
@@ -61,9 +66,22 @@ static uint32_t unit_offset(uint32_t unit)
     return (unit >> 10) << ((unit & (1u << 9)) >> 6);
 }
 
+static bool lookup_made(const struct charsmap *m, struct str s, struct str *out)
+{
+    uint32_t at = TRIE_ROOT;
+    for (size_t i = 0; i < s.n && at && !trie_ends(at); i++)
+        at = trie_step(m->made, at, (uint8_t)s.p[i]);
+    if (!trie_ends(at))
+        return false;
+    *out = m->to[trie_value(m->made, at)];
+    return true;
+}
+
 /* The shortest entry that s begins with. False: none. */
 static bool lookup(const struct charsmap *m, struct str s, struct str *out)
 {
+    if (m->made)
+        return lookup_made(m, s, out);
     if (m->n_units == 0)
         return false;
     uint32_t at = unit_offset(m->units[0]);
@@ -105,6 +123,18 @@ static bool parse(struct charsmap *m, size_t n)
     return str_utf8_ok(str_n(m->texts, m->n_texts));
 }
 
+static void look_at_ascii(struct charsmap *m)
+{
+    m->keeps_ascii = true;
+    for (int c = 0; c < 128; c++) {
+        char text = (char)c;
+        struct str to;
+        bool found = lookup(m, str_n(&text, 1), &to);
+        m->ascii_changes[c] = c == '\r' || found;
+        m->keeps_ascii &= !(found && to.n == 0 && c >= ' ' && c <= '~');
+    }
+}
+
 struct charsmap *charsmap_read(struct str base64)
 {
     struct charsmap *m = mem_new(sizeof(*m));
@@ -114,15 +144,148 @@ struct charsmap *charsmap_read(struct str base64)
         charsmap_free(m);
         return NULL;
     }
-    m->keeps_ascii = true;
-    for (int c = 0; c < 128; c++) {
-        char text = (char)c;
-        struct str to;
-        bool found = lookup(m, str_n(&text, 1), &to);
-        m->ascii_changes[c] = c == '\r' || found;
-        m->keeps_ascii &= !(found && to.n == 0 && c >= ' ' && c <= '~');
-    }
+    look_at_ascii(m);
     return m;
+}
+
+/* --- the map that most models have, made from Unicode's tables --- */
+
+/* What SentencePiece's nmt_nfkc has beyond NFKC: controls go, invisible characters are spaces. */
+static const struct {
+    uint32_t first, last;
+    bool removed;
+} nmt_rules[] = {
+    {0x1, 0x8, true},        {0x9, 0xA, false},       {0xB, 0xB, true},
+    {0xC, 0xD, false},       {0xE, 0x1F, true},       {0x7F, 0x7F, true},
+    {0x8F, 0x8F, true},      {0x9F, 0x9F, true},      {0x1680, 0x1680, false},
+    {0x200B, 0x200F, false}, {0x2028, 0x2029, false}, {0x2581, 0x2581, false},
+    {0xFEFF, 0xFEFF, false}, {0xFFFD, 0xFFFD, false},
+};
+
+/* Stay as they are: the wide tilde, and what got its compatibility mapping after the map that
+ * the models were trained with was made. */
+static const uint32_t unmapped[][2] = {{0x32FF, 0x32FF},   {0xA7F1, 0xA7F4},   {0xAB69, 0xAB69},
+                                       {0xFF5E, 0xFF5E},   {0x10781, 0x107BA}, {0x1CCD6, 0x1CCF9},
+                                       {0x1E030, 0x1E06D}, {0x1F16C, 0x1F16C}, {0x1F23B, 0x1F23B},
+                                       {0x1FBF0, 0x1FBF9}};
+
+/* Where characters with a mapping are. */
+static const uint32_t mapped[][2] = {
+    {0x1, 0x33FF}, {0xA69C, 0xAB70}, {0xF900, 0xFFFF}, {0x10000, 0x1FFFF}, {0x2F800, 0x2FA1F}};
+
+#define N_OF(a) (sizeof(a) / sizeof((a)[0]))
+
+static void make_entry(struct charsmap *m, struct str from, struct str to, size_t *n)
+{
+    int32_t old;
+    BUG_ON(*n == MADE_MAX || !trie_put(m->made, from, (int32_t)*n, &old));
+    m->to[(*n)++] = arena_dup(m->arena, to);
+}
+
+static bool is_unmapped(uint32_t c)
+{
+    for (size_t i = 0; i < N_OF(unmapped); i++) {
+        if (c >= unmapped[i][0] && c <= unmapped[i][1])
+            return true;
+    }
+    return c >= 0xD800 && c < 0xE000;
+}
+
+static bool make_by_rule(struct charsmap *m, uint32_t c, struct str from, size_t *n)
+{
+    for (size_t i = 0; i < N_OF(nmt_rules); i++) {
+        if (c < nmt_rules[i].first || c > nmt_rules[i].last)
+            continue;
+        make_entry(m, from, nmt_rules[i].removed ? STR("") : STR(" "), n);
+        return true;
+    }
+    return false;
+}
+
+static void make_single(struct charsmap *m, uint32_t c, struct arena *tmp, size_t *n)
+{
+    char text[4];
+    struct str from = {text, is_unmapped(c) ? 0 : utf8_put(text, c)};
+    if (from.n == 0 || make_by_rule(m, c, from, n))
+        return;
+    struct str to = unicode_nfkc(tmp, from);
+    if (!str_eq(from, to))
+        make_entry(m, from, to, n);
+}
+
+/* A letter and its mark as one character, where both fit a grapheme that is looked up as a whole,
+ * and the letter is not an entry of its own, nor made of others. */
+static void make_pair(struct charsmap *m, uint32_t c, size_t *n)
+{
+    uint32_t parts[18];
+    char from[8], to[4];
+    if (unicode_decompose(c, parts) != 2 || !unicode_combining_class(parts[1]))
+        return;
+    size_t n_from = utf8_put(from, parts[0]);
+    struct str unused;
+    bool is_entry = lookup_made(m, str_n(from, n_from), &unused);
+    n_from += utf8_put(from + n_from, parts[1]);
+    if (is_entry || n_from >= MAX_GRAPHEME || unicode_compose(parts[0], parts[1]) != c)
+        return;
+    make_entry(m, str_n(from, n_from), str_n(to, utf8_put(to, c)), n);
+}
+
+/* Marks that are another mark: U+0340, U+0341 and U+0343 after a letter do what that one does. */
+static void make_twins(struct charsmap *m, uint32_t c, size_t *n)
+{
+    static const uint32_t twins[][2] = {{0x300, 0x340}, {0x301, 0x341}, {0x313, 0x343}};
+    uint32_t parts[18];
+    char from[8], to[4];
+    struct str unused;
+    if (unicode_decompose(c, parts) != 2 || unicode_compose(parts[0], parts[1]) != c)
+        return;
+    size_t n_first = utf8_put(from, parts[0]);
+    if (lookup_made(m, str_n(from, n_first), &unused))
+        return;
+    for (size_t i = 0; i < N_OF(twins); i++) {
+        if (parts[1] != twins[i][0])
+            continue;
+        size_t n_from = n_first + utf8_put(from + n_first, twins[i][1]);
+        if (n_from < MAX_GRAPHEME)
+            make_entry(m, str_n(from, n_from), str_n(to, utf8_put(to, c)), n);
+    }
+}
+
+static struct charsmap *make_nmt_nfkc(void)
+{
+    struct charsmap *m = mem_new(sizeof(*m));
+    struct arena *tmp = arena_new(ARENA_NO_LIMIT);
+    size_t n = 0;
+    m->made = trie_new();
+    m->to = mem_array(MADE_MAX, sizeof(*m->to));
+    m->arena = arena_new(ARENA_NO_LIMIT);
+    for (size_t i = 0; i < N_OF(mapped); i++) {
+        for (uint32_t c = mapped[i][0]; c <= mapped[i][1]; c++) {
+            make_single(m, c, tmp, &n);
+            arena_reset(tmp);
+        }
+    }
+    for (uint32_t c = 0xC0; c < 0x3000; c++) {
+        make_pair(m, c, &n);
+        make_twins(m, c, &n);
+    }
+    arena_free(tmp);
+    look_at_ascii(m);
+    return m;
+}
+
+static struct charsmap *nmt_nfkc;
+
+static void init_nmt_nfkc(void)
+{
+    nmt_nfkc = make_nmt_nfkc();
+}
+
+const struct charsmap *charsmap_nmt_nfkc(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, init_nmt_nfkc);
+    return nmt_nfkc;
 }
 
 bool charsmap_keeps_ascii(const struct charsmap *m)
@@ -134,6 +297,9 @@ void charsmap_free(struct charsmap *m)
 {
     if (!m)
         return;
+    trie_free(m->made);
+    free(m->to);
+    arena_free(m->arena);
     free(m->units);
     free(m->bytes);
     free(m);

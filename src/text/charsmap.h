@@ -13,6 +13,10 @@ struct charsmap;
 
 /* From base64. NULL: damaged. */
 struct charsmap *charsmap_read(struct str base64);
+/* SentencePiece's own "nmt_nfkc" as of its version 0.1.91, which XLM-RoBERTa and DeBERTa were
+ * trained with: made once, from NFKC, and shared: never freed. Equal to the reference's map for all
+ * texts (the test holds it against sums over every character). */
+const struct charsmap *charsmap_nmt_nfkc(void);
 void charsmap_free(struct charsmap *);
 /* No printable character of ASCII is removed. */
 bool charsmap_keeps_ascii(const struct charsmap *);

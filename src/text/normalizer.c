@@ -20,7 +20,8 @@ enum step_kind {
     STEP_STRIP_ACCENTS,
     STEP_REPLACE,
     STEP_PREPEND,
-    STEP_CHARSMAP
+    STEP_CHARSMAP,
+    STEP_NMT_NFKC, /* becomes STEP_CHARSMAP */
 };
 
 /* What Replace looks for: a text, or a run of one kind of character, at least so long. */
@@ -34,7 +35,8 @@ struct step {
     enum pattern pattern;
     size_t at_least;
     struct str text, content; /* in the normalizer's arena */
-    struct charsmap *charsmap;
+    struct charsmap *owned_map;
+    const struct charsmap *charsmap;
 };
 
 struct normalizer {
@@ -216,6 +218,7 @@ static void run_step(const struct step *s, const struct norm_text *in, uint32_t 
         run_prepend(s, in, out);
         return;
     case STEP_CHARSMAP:
+    case STEP_NMT_NFKC:
         charsmap_apply(s->charsmap, in, at, out);
         return;
     }
@@ -327,7 +330,7 @@ static struct err *read_charsmap(const struct json *j, struct step *s)
 {
     struct str base64;
     if (json_str(json_get(j, "precompiled_charsmap"), &base64))
-        s->charsmap = charsmap_read(base64);
+        s->charsmap = s->owned_map = charsmap_read(base64);
     return s->charsmap
                ? NULL
                : bad("precompiled_charsmap", "must be a character map of SentencePiece in base64");
@@ -352,6 +355,10 @@ static struct err *read_params(struct normalizer *n, const struct json *j, struc
         return read_text(n, json_get(j, "prepend"), "prepend", &s->content);
     case STEP_CHARSMAP:
         return read_charsmap(j, s);
+    case STEP_NMT_NFKC:
+        s->kind = STEP_CHARSMAP;
+        s->charsmap = charsmap_nmt_nfkc();
+        return NULL;
     default:
         return NULL;
     }
@@ -367,7 +374,7 @@ static const struct {
     {"NFKD", STEP_FORM, FORM_NFKD},    {"Lowercase", STEP_LOWERCASE, 0},
     {"Strip", STEP_STRIP, 0},          {"StripAccents", STEP_STRIP_ACCENTS, 0},
     {"Replace", STEP_REPLACE, 0},      {"Prepend", STEP_PREPEND, 0},
-    {"Precompiled", STEP_CHARSMAP, 0},
+    {"Precompiled", STEP_CHARSMAP, 0}, {"NmtNfkc", STEP_NMT_NFKC, 0},
 };
 
 static struct err *read_steps(struct normalizer *n, const struct json *j, int depth)
@@ -417,7 +424,7 @@ void normalizer_free(struct normalizer *n)
     if (!n)
         return;
     for (size_t i = 0; i < n->n; i++)
-        charsmap_free(n->steps[i].charsmap);
+        charsmap_free(n->steps[i].owned_map);
     arena_free(n->arena);
     free(n);
 }

@@ -6,7 +6,8 @@
  *     normalizer_run(n, text, at, &t);
  *
  * Steps: BertNormalizer, NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Replace, Prepend,
- * Precompiled, and Sequence of these. Private to text/. Thread: any. */
+ * Precompiled, NmtNfkc (ours: the map of XLM-RoBERTa, which their uploads do not bring along), and
+ * Sequence of these. Private to text/. Thread: any. */
 #ifndef INFERD_NORMALIZER_H
 #define INFERD_NORMALIZER_H
 

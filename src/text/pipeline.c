@@ -38,8 +38,10 @@ static void encode(const struct pipeline *p, word_encode *word, const void *mode
     struct words w = {0};
     struct scratch scratch = {0};
     pretokenizer_run(p->pretokenizer, t, from, to, &w);
-    for (size_t i = 0; i < w.n; i++)
+    for (size_t i = 0; i < w.n; i++) {
+        out->word++;
         word(model, &w.text, w.v[i].from, w.v[i].to, &scratch, out);
+    }
     free(scratch.p);
     words_free(&w);
 }

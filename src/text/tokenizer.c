@@ -34,6 +34,7 @@ void pieces_grow(struct pieces *p)
     p->ids = moved(p->arena, p->ids, p->n, cap);
     p->begin = moved(p->arena, p->begin, p->n, cap);
     p->end = moved(p->arena, p->end, p->n, cap);
+    p->words = moved(p->arena, p->words, p->n, cap);
     p->cap = cap;
 }
 
@@ -92,6 +93,7 @@ static void encode_normalized(const struct tokenizer *t, struct str text, uint32
     while (s.n && added_next(&t->normalized, s, &at, taken, &m)) {
         if (taken < m.begin)
             t->kind->encode_normalized(t->model, &norm, taken, m.begin, out);
+        out->word++;
         pieces_add(out, m.token->id, norm.begin[m.begin], norm.end[m.end - 1]);
         taken = m.end;
     }
@@ -143,6 +145,7 @@ static void encode_text(const struct tokenizer *t, struct str text, struct piece
     while (added_next(&t->raw, text, &at, taken, &m)) {
         if (taken < m.begin)
             encode_piece(t, text, taken, m.begin, out);
+        out->word++;
         pieces_add(out, m.token->id, (uint32_t)m.begin, (uint32_t)m.end);
         taken = m.end;
     }
@@ -234,16 +237,17 @@ static void share_room(uint64_t room, uint64_t *n_a, uint64_t *n_b)
     *n_b = swap ? small : large;
 }
 
-/* The template filled in: special tokens, and the first n tokens of each text. */
-static void assemble(const struct template *template, struct arena *a, const struct pieces *texts,
-                     const uint64_t *n, struct tokens *out)
+void tokenizer_assemble(const struct template *template, struct arena *a,
+                        const struct part parts[2], struct tokens *out)
 {
-    size_t total = template->n_special + n[0] + n[1];
+    size_t total = template->n_special + parts[0].n + parts[1].n;
     int32_t *ids = arena_array(a, total, sizeof(*ids));
     int32_t *types = arena_array(a, total, sizeof(*types));
     uint32_t *begin = arena_array(a, total, sizeof(*begin));
     uint32_t *end = arena_array(a, total, sizeof(*end));
+    uint32_t *words = arena_array(a, total, sizeof(*words));
     size_t k = 0;
+    out->b_first = (uint32_t)total;
     for (uint32_t i = 0; i < template->n; i++) {
         const struct template_item *item = &template->items[i];
         if (item->what == TEMPLATE_TOKEN) {
@@ -251,13 +255,16 @@ static void assemble(const struct template *template, struct arena *a, const str
             ids[k++] = item->id;
             continue;
         }
-        size_t which = item->what == TEMPLATE_B;
-        const struct pieces *p = &texts[which];
-        for (size_t j = 0; j < n[which]; j++, k++) {
+        const struct part *part = &parts[item->what == TEMPLATE_B];
+        const struct pieces *p = part->pieces;
+        if (item->what == TEMPLATE_B && part->n)
+            out->b_first = (uint32_t)k;
+        for (size_t j = part->from; j < part->from + part->n; j++, k++) {
             ids[k] = p->ids[j];
             types[k] = item->type_id;
             begin[k] = p->begin[j];
             end[k] = p->end[j];
+            words[k] = p->words[j];
         }
     }
     out->n = (uint32_t)total;
@@ -265,6 +272,13 @@ static void assemble(const struct template *template, struct arena *a, const str
     out->type_ids = types;
     out->begin = begin;
     out->end = end;
+    out->words = words;
+}
+
+void tokenizer_pieces(const struct tokenizer *t, struct str text, struct pieces *out)
+{
+    encode_text(t, text, out);
+    trim(t, &t->single, text, out);
 }
 
 struct err *tokenizer_encode(const struct tokenizer *t, struct arena *arena, struct str a,
@@ -301,7 +315,8 @@ struct err *tokenizer_encode(const struct tokenizer *t, struct arena *arena, str
         n[0] = room;
     trim(t, template, a, &texts[0]);
     trim(t, template, b, &texts[1]);
-    assemble(template, arena, texts, n, out);
+    const struct part parts[2] = {{&texts[0], 0, n[0]}, {&texts[1], 0, n[1]}};
+    tokenizer_assemble(template, arena, parts, out);
     return NULL;
 }
 

@@ -30,6 +30,8 @@ struct tokens {
     const int32_t *ids;
     const int32_t *type_ids;     /* segment: 0 for a, 1 for b */
     const uint32_t *begin, *end; /* byte offsets in a or b; special tokens: 0, 0 */
+    const uint32_t *words;       /* which word of a or b, from 1; special tokens: 0 */
+    uint32_t b_first;            /* where b's tokens begin; n: there are none */
     bool truncated;
     uint32_t n_untruncated; /* what it would have been, special tokens included */
 };

@@ -28,6 +28,8 @@ struct pieces {
     struct arena *arena;
     int32_t *ids;
     uint32_t *begin, *end;
+    uint32_t *words; /* which word of the text each is of */
+    uint32_t word;   /* the one being cut; kinds count it up */
     uint32_t n, cap, limit;
     uint64_t total;
 };
@@ -41,6 +43,7 @@ static inline void pieces_add(struct pieces *p, int32_t id, uint32_t begin, uint
     if (p->n == p->cap)
         pieces_grow(p);
     p->ids[p->n] = id;
+    p->words[p->n] = p->word;
     p->begin[p->n] = begin;
     p->end[p->n++] = end;
 }

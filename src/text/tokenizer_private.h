@@ -24,6 +24,17 @@ struct tokenizer {
     uint32_t default_max_tokens; /* "truncation"; 0: none */
 };
 
+/* Tokens of one text, without special ones; `out` has its arena and its limit. */
+void tokenizer_pieces(const struct tokenizer *, struct str text, struct pieces *out);
+/* The template filled in: special tokens, and a part of each text's. Sets all of `out` but what is
+ * said of truncation. */
+struct part {
+    const struct pieces *pieces;
+    size_t from, n;
+};
+void tokenizer_assemble(const struct template *, struct arena *, const struct part parts[2],
+                        struct tokens *out);
+
 /* All that a tokenizer.json says. `lines`: the vocabulary, one token a line, when it is not in
  * model.vocab ({NULL, 0}: it is). Errors name the member. */
 struct err *tokenizer_read(const struct json *root, struct str lines, struct tokenizer **out);

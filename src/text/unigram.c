@@ -21,7 +21,7 @@ struct unigram {
     double *scores; /* by id */
     double unknown_score;
     int32_t unknown;
-    bool byte_fallback;
+    bool byte_fallback, fuse_unknown;
     int32_t bytes[256]; /* <0x00> to <0xFF>; -1: none */
 };
 
@@ -133,6 +133,8 @@ static void put(struct path *p, int32_t id, uint32_t from, uint32_t to)
     if (p->unknown_from == p->unknown_to)
         p->unknown_from = from;
     p->unknown_to = to;
+    if (!p->m->fuse_unknown)
+        end_unknown(p);
 }
 
 /* Puts out the best path to `at` and goes on from there. The links are turned around in place. */
@@ -256,6 +258,11 @@ static struct err *read_model(struct unigram *m, const struct json *model)
     TRY(read_scores(m, vocab));
     if (!json_is_null(j) && !json_bool(j, &m->byte_fallback))
         return bad("byte_fallback", "must be true or false");
+    /* Not of the reference, which always fuses. */
+    m->fuse_unknown = true;
+    j = json_get(model, "fuse_unk");
+    if (!json_is_null(j) && !json_bool(j, &m->fuse_unknown))
+        return bad("fuse_unk", "must be true or false");
     if (!json_i64(json_get(model, "unk_id"), &unknown) || unknown < 0 || unknown >= vocab->n)
         return bad("unk_id", "must be the id of a token in the vocabulary");
     m->unknown = (int32_t)unknown;

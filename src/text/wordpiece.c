@@ -103,6 +103,7 @@ static uint32_t cut(const struct word *word)
 static void word_finish(struct word *word)
 {
     uint32_t n = word->n_chars > word->w->max_chars ? 0 : cut(word);
+    word->out->word++;
     if (n == 0)
         pieces_add(word->out, word->w->unknown, word->first, word->last);
     uint32_t from = 0;
