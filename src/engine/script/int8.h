@@ -1,0 +1,14 @@
+/* int8: products of small integers, exact in int32. */
+#ifndef INFERD_ENGINE_SCRIPT_INT8_H
+#define INFERD_ENGINE_SCRIPT_INT8_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define INT8_STEP 32 /* k is a multiple of it, filled up with zeros */
+
+/* acc[i, j] = sum_k x[i, k] * w[j, k], wrapping: x [rows, k], w [n, k], acc [rows, n], dense. */
+void int8_product(const int16_t *x, const int16_t *w, size_t rows, size_t n, size_t k,
+                  int32_t *acc);
+
+#endif
