@@ -44,9 +44,11 @@ struct err {
     int64_t retry_after_ms;
 };
 
-struct err *err_new(enum err_kind, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+struct err *err_new(enum err_kind, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3), returns_nonnull));
 /* ERR_STATUS with this HTTP status. */
-struct err *err_status(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+struct err *err_status(int status, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3), returns_nonnull));
 /* A new outer error over `cause`, which it takes. */
 struct err *err_wrap(struct err *cause, enum err_kind, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

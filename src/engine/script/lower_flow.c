@@ -21,7 +21,7 @@ struct ends {
 
 /* A block that is being written, and what was written before it. */
 struct opened {
-    struct builder builder, *outer;
+    struct builder *builder, *outer;
     uint32_t from; /* the first change within it */
 };
 
@@ -31,7 +31,8 @@ static struct err *open_block(struct lower *l, struct opened *o)
         return lower_bad(l, "is nested too deeply");
     l->n_blocks++;
     *o = (struct opened){.outer = l->block, .from = l->n_changes};
-    l->block = &o->builder;
+    o->builder = arena_alloc(l->tmp, sizeof(*o->builder));
+    l->block = o->builder;
     return NULL;
 }
 
@@ -207,8 +208,8 @@ static struct err *merge(struct lower *l, struct join *j, struct sym a, struct s
     if (a.kind == SYM_OBJECT || b.kind == SYM_OBJECT || a.kind == SYM_FUNCTION ||
         b.kind == SYM_FUNCTION)
         return NULL;
-    TRY(value_within(l, &j->then.builder, a, &then));
-    TRY(value_within(l, &j->other.builder, b, &other));
+    TRY(value_within(l, j->then.builder, a, &then));
+    TRY(value_within(l, j->other.builder, b, &other));
     TRY(lower_new_value(l, NULL, &result));
     l->is_tuple[result] = l->is_tuple[then] || l->is_tuple[other];
     row_add(l, &j->then_results, then);
@@ -260,9 +261,9 @@ static struct err *lower_if(struct lower *l, const struct stmt *s)
     }
     TRY(lower_node(l, SCRIPT_OP_prim_If, &condition, NULL, 1, 0, &node));
     node->body[0] =
-        finish(l, &j.then.builder, NULL, 0, row_keep(l, &j.then_results), j.then_results.n);
+        finish(l, j.then.builder, NULL, 0, row_keep(l, &j.then_results), j.then_results.n);
     node->body[1] =
-        finish(l, &j.other.builder, NULL, 0, row_keep(l, &j.other_results), j.other_results.n);
+        finish(l, j.other.builder, NULL, 0, row_keep(l, &j.other_results), j.other_results.n);
     node->out = row_keep(l, &j.outs);
     node->n_out = j.outs.n;
     return NULL;
@@ -386,7 +387,7 @@ static struct err *end_loop(struct lower *l, struct loop *loop)
         lower_set(l, loop->slots[i], behind);
     }
     TRY(lower_node(l, SCRIPT_OP_prim_Loop, loop->in.p, NULL, loop->in.n, 0, &node));
-    node->body[0] = finish(l, &loop->body.builder, row_keep(l, &loop->params), loop->params.n,
+    node->body[0] = finish(l, loop->body.builder, row_keep(l, &loop->params), loop->params.n,
                            row_keep(l, &loop->results), loop->results.n);
     node->out = row_keep(l, &loop->outs);
     node->n_out = loop->outs.n;

@@ -256,7 +256,7 @@ static struct err *tuple_of(struct lower *l, struct pickle_value *p, struct sym 
 
 struct err *lower_pickled(struct lower *l, struct pickle_value *p, struct sym *out)
 {
-    const struct script_value *constant;
+    const struct script_value *constant = NULL;
     if (p->kind == PICKLE_TUPLE)
         return tuple_of(l, p, out);
     if (p->kind == PICKLE_OBJECT && !is_packed(p->object.name)) {
