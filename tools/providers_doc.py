@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes docs/providers.md from what the server says of its services (GET /_inference/_services).
+"""Writes docs/providers.md from what the server says of its services (GET /_inference/_services?details=true).
 
     tools/providers_doc.py                    # build/inferd, or the binary that INFERD_BIN names
     tools/providers_doc.py URL [USER:PASSWORD]   # a server that runs
@@ -25,9 +25,10 @@ HEAD = """\
 Written by `tools/providers_doc.py` from what the server says of itself; do not edit. What each service is
 and speaks to: [services.md](services.md). The service `custom` is not listed, as in Elasticsearch.
 
-A setting belongs into `service_settings`, unless Elasticsearch's documentation of the service has it in
-`task_settings`. *Secret*: stored, used and never shown. *Updatable*: `PUT _inference/<id>/_update` may change it; the
-others stay as they were made. Settings that not all tasks of a service have name theirs: {tasks}.
+*Secret*: stored, used and never shown. *Updatable*: `PUT _inference/<id>/_update` may change it; the others stay
+as they were made. Task settings may be changed by `_update` and by each call. Settings that not all tasks of a service have
+name theirs: {tasks}.
+`rate_limit.requests_per_minute` is written `"rate_limit": {{"requests_per_minute": N}}`.
 """
 
 COMMON_HEAD = """
@@ -45,29 +46,48 @@ def cell(text):
     return " ".join(str(text).replace("|", "\\|").split())
 
 
-def row(name, c, all_tasks):
-    flags = [word for word, on in (("required", c["required"]), ("secret", c["sensitive"]),
-                                   ("updatable", c["updatable"])) if on]
-    default = f"`{json.dumps(c['default_value'])}`" if c.get("default_value") is not None else ""
+def default_of(c, rpm):
+    if c["name"] == "rate_limit.requests_per_minute" and rpm:
+        if len(set(rpm.values())) == 1:
+            return f"`{next(iter(rpm.values()))}`"
+        return ", ".join(f"{SHORT[t]} `{n}`" for t, n in rpm.items())
+    if c.get("default_value") is None:
+        return ""
+    return f"`{json.dumps(c['default_value'])}`"
+
+
+def row(c, all_tasks, rpm, words):
+    flags = [word for word in words if c[WORDS[word]]]
+    if c.get("required_for"):
+        flags.insert(0, f"required for {tasks_of(c['required_for'])}")
     tasks = c["supported_task_types"]
     only = "" if set(tasks) == set(all_tasks) else f" *({tasks_of(tasks)})*"
-    return (f"| `{name}`{only} | {c['type']} | {', '.join(flags)} | {default} | "
-            f"{cell(c['description'])} |\n")
+    says = cell(c["description"])
+    if c.get("choices"):
+        says += (" " if says else "") + "One of " + ", ".join(f"`{x}`" for x in c["choices"]) + "."
+    return (f"| `{c['name']}`{only} | {c['type']} | {', '.join(flags)} | {default_of(c, rpm)} | "
+            f"{says} |\n")
 
 
-def table(configurations, all_tasks):
-    rows = "".join(row(n, c, all_tasks) for n, c in configurations)
-    return "\n| setting | type | | default | |\n|---|---|---|---|---|\n" + rows
+WORDS = {"required": "required", "secret": "sensitive", "updatable": "updatable"}
+
+
+def table(heading, settings, all_tasks, rpm=None, words=tuple(WORDS)):
+    rows = "".join(row(c, all_tasks, rpm, words) for c in settings)
+    return f"\n| {heading} | type | | default | |\n|---|---|---|---|---|\n" + rows if rows else ""
+
+
+OF_ELASTICSEARCH = ("rate_limit.requests_per_minute", "max_input_tokens")
 
 
 def common_settings(services):
-    """{name: configuration} of what most services may be told in the same words: shown once, with
-    all the tasks that have it anywhere."""
+    """{name: setting} of what most services may be told in the same words: shown once, with all the
+    tasks that have it anywhere."""
     found = {}
     for s in services:
-        for name, c in s["configurations"].items():
-            if c["updatable"] and not c["required"]:
-                found.setdefault((name, c["description"]), []).append(c)
+        for c in s["settings"]["service_settings"]:
+            if c["updatable"] and not c["required"] and c["name"] not in OF_ELASTICSEARCH:
+                found.setdefault((c["name"], c["description"]), []).append(c)
     common = {}
     for (name, _), same in found.items():
         if len(same) * 2 > len(services):
@@ -82,17 +102,19 @@ def render(services):
     common = common_settings(services)
     page = HEAD.format(tasks=", ".join(f"{s} `{n}`" for n, s in SHORT.items()))
     for s in services:
-        own = [(n, c) for n, c in s["configurations"].items() if n not in common]
+        own = [c for c in s["settings"]["service_settings"] if c["name"] not in common]
         page += f"\n## {s['service']}\n\n{s['name']}: {tasks_of(s['task_types'])}\n"
-        page += table(own, s["task_types"])
-    return page + COMMON_HEAD + table(common.items(), SHORT)
+        page += table("service setting", own, s["task_types"], s["requests_per_minute"])
+        page += table("task setting", s["settings"]["task_settings"], s["task_types"],
+                      words=("required",))
+    return page + COMMON_HEAD + table("service setting", common.values(), SHORT)
 
 
 # ---- asking a server ----
 
 def ask(url, credentials):
     token = base64.b64encode(credentials.encode()).decode()
-    request = urllib.request.Request(url.rstrip("/") + "/_inference/_services",
+    request = urllib.request.Request(url.rstrip("/") + "/_inference/_services?details=true",
                                      headers={"Authorization": "Basic " + token})
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)

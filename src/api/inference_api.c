@@ -195,7 +195,10 @@ void delete_endpoint(struct request *r)
 void get_services(struct request *r)
 {
     enum task task;
+    bool details;
     struct err *e = url_task(r, &task);
+    if (!e)
+        e = request_query_bool(r, "details", false, &details);
     if (e) {
         reply_err(r, e);
         return;
@@ -204,7 +207,7 @@ void get_services(struct request *r)
     reply_buf_init(&b);
     struct json_out w;
     json_out_init(&w, &b);
-    inference_services_render(&w, task);
+    inference_services_render(&w, task, details);
     reply_json(r, 200, &b);
 }
 

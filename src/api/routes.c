@@ -7,6 +7,7 @@ static const char *const timeout_params[] = {"timeout", "inference_timeout", NUL
 static const char *const simulate_params[] = {"stream", NULL};
 static const char *const infer_params[] = {"timeout", "inference_timeout", "chunk", "partial",
                                            NULL};
+static const char *const services_params[] = {"details", NULL};
 static const char *const get_params[] = {"return_minimal_config", NULL};
 static const char *const delete_params[] = {"dry_run", "force", "timeout", NULL};
 static const char *const license_params[] = {"accept_enterprise", "local", NULL};
@@ -82,10 +83,10 @@ static const struct route routes[] = {
      delete_endpoint},
     {HTTP_DELETE, TASK_ID, PRIV_MANAGE_INFERENCE, INF_ADMIN "/delete", delete_params, 0,
      delete_endpoint},
-    {HTTP_GET, "/_inference/_services", PRIV_MONITOR_INFERENCE, INF "/services/get", NULL, 0,
-     get_services},
+    {HTTP_GET, "/_inference/_services", PRIV_MONITOR_INFERENCE, INF "/services/get",
+     services_params, 0, get_services},
     {HTTP_GET, "/_inference/_services/{task_type}", PRIV_MONITOR_INFERENCE, INF "/services/get",
-     NULL, 0, get_services},
+     services_params, 0, get_services},
     {HTTP_GET, "/_inference/.diagnostics", PRIV_MONITOR_INFERENCE, INF "/diagnostics/get", NULL, 0,
      get_diagnostics},
 

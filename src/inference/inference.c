@@ -146,9 +146,9 @@ void inference_render(struct inference *inf, struct json_out *w, const struct en
     endpoint_render_live(w, ep, state.exists ? state.num_allocations : -1);
 }
 
-void inference_services_render(struct json_out *w, enum task task)
+void inference_services_render(struct json_out *w, enum task task, bool details)
 {
-    providers_render(w, task);
+    providers_render(w, task, details);
 }
 
 struct deployment_spec inference_deployment_spec(const struct endpoint *ep)

@@ -71,8 +71,8 @@ void inference_list(struct inference *, enum task, struct arena *, struct endpoi
                     size_t *n_out);
 /* As endpoint_render, with the live number of allocations for local ones. */
 void inference_render(struct inference *, struct json_out *, const struct endpoint *);
-/* GET _services; TASK_ANY: all. */
-void inference_services_render(struct json_out *, enum task);
+/* GET _services; TASK_ANY: all. `details`: see provider.h. */
+void inference_services_render(struct json_out *, enum task, bool details);
 /* ERR_NOT_FOUND, and the type check of GET and DELETE. `task` TASK_ANY: no check. */
 struct err *inference_find_typed(struct inference *, struct str id, enum task task,
                                  struct endpoint **out);

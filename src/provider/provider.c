@@ -127,7 +127,71 @@ static void render_setting(struct json_out *w, const struct setting *s, unsigned
     json_end(w);
 }
 
-static void render_provider(struct json_out *w, const struct provider *p)
+/* --- details --- */
+
+static void render_choices(struct json_out *w, const struct setting *s)
+{
+    if (!s->choices)
+        return;
+    json_key(w, "choices");
+    json_arr(w);
+    for (size_t i = 0; s->choices[i]; i++)
+        json_put_cstr(w, s->choices[i]);
+    json_end(w);
+}
+
+static void render_detail(struct json_out *w, const struct setting *s, unsigned tasks)
+{
+    const char *preset = s->preset ? s->preset : s->ui_default;
+    json_obj(w);
+    json_key_cstr(w, "name", setting_ui_name(s));
+    if (preset)
+        json_key_raw(w, "default_value", str_c(preset));
+    json_key_cstr(w, "description", s->description ? s->description : "");
+    json_key_bool(w, "required", s->flags & SETTING_REQUIRED);
+    if (s->required_for)
+        render_tasks(w, "required_for", s->required_for & tasks);
+    json_key_bool(w, "sensitive", s->place == IN_SECRET);
+    json_key_bool(w, "updatable", s->place == IN_TASK || s->flags & SETTING_UPDATABLE);
+    json_key_cstr(w, "type", s->type == SETTING_FLOAT ? "float" : setting_ui_type(s));
+    render_choices(w, s);
+    render_tasks(w, "supported_task_types", tasks);
+    json_end(w);
+}
+
+/* Every row by itself: two of one name differ in something that is shown. */
+static void render_place(struct json_out *w, const char *key, const struct provider *p,
+                         bool in_task)
+{
+    const struct settings_table *t = provider_settings(p);
+    json_key(w, key);
+    json_arr(w);
+    for (size_t i = 0; i < t->n; i++) {
+        const struct setting *s = &t->rows[i];
+        unsigned tasks = s->tasks & provider_tasks(p);
+        if (tasks && !(s->flags & SETTING_INTERNAL) && (s->place == IN_TASK) == in_task)
+            render_detail(w, s, tasks);
+    }
+    json_end(w);
+}
+
+static void render_details(struct json_out *w, const struct provider *p)
+{
+    json_key(w, "settings");
+    json_obj(w);
+    render_place(w, "service_settings", p, false);
+    render_place(w, "task_settings", p, true);
+    json_end(w);
+    json_key(w, "requests_per_minute");
+    json_obj(w);
+    for (size_t i = 0; i < p->n_tasks; i++) {
+        if (p->tasks[i].default_rpm)
+            json_key_i64(w, task_name(p->tasks[i].task), p->tasks[i].default_rpm);
+    }
+    json_end(w);
+}
+
+static void render_provider(struct json_out *w, const struct provider *p, bool details)
 {
     const struct settings_table *t = provider_settings(p);
     unsigned bits = provider_tasks(p);
@@ -143,15 +207,17 @@ static void render_provider(struct json_out *w, const struct provider *p)
             render_setting(w, &t->rows[i], tasks);
     }
     json_end(w);
+    if (details)
+        render_details(w, p);
     json_end(w);
 }
 
-void providers_render(struct json_out *w, enum task task)
+void providers_render(struct json_out *w, enum task task, bool details)
 {
     json_arr(w);
     for (size_t i = 0; i < n_providers; i++) {
         if (!providers[i]->unlisted && (task == TASK_ANY || provider_task(providers[i], task)))
-            render_provider(w, providers[i]);
+            render_provider(w, providers[i], details);
     }
     json_end(w);
 }

@@ -94,7 +94,9 @@ unsigned provider_tasks(const struct provider *);                              /
 /* The provider's own rows, then those every service has (common.h). Its own indices hold. */
 const struct settings_table *provider_settings(const struct provider *);
 
-/* GET _services: the array, all or those that support one task (TASK_ANY: all). */
-void providers_render(struct json_out *, enum task);
+/* GET _services: the array, all or those that support one task (TASK_ANY: all). `details`, beyond
+ * Elasticsearch: also `settings`, every setting by its place with choices and default, and the
+ * default `requests_per_minute` of each task. */
+void providers_render(struct json_out *, enum task, bool details);
 
 #endif

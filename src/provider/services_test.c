@@ -22,7 +22,7 @@ static void render(struct fixture *f, enum task task)
     f->arena = arena_new(ARENA_NO_LIMIT);
     buf_init(&b, 1 << 20);
     json_out_init(&w, &b);
-    providers_render(&w, task);
+    providers_render(&w, task, false);
     assert_null(json_parse_copy(f->arena, buf_str(&b), &f->list));
     assert_true(json_is(f->list, JSON_ARRAY));
     buf_deinit(&b);
