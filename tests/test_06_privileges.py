@@ -163,6 +163,27 @@ def test_keys_of_others_need_more_than_keys_of_ones_own(server, people):
     server.delete(keys, body={"ids": [theirs["id"]]})
 
 
+def test_names_asked_twice_are_answered_once(server):
+    asked = server.post("/_security/user/_has_privileges", {
+        "cluster": ["monitor", "all", "monitor"],
+        "index": [{"names": ["a", "b", "a"], "privileges": ["read", "read"]},
+                  {"names": "a", "privileges": ["write"]}],
+        "application": [{"application": "x", "privileges": ["p", "p"], "resources": ["r", "r"]},
+                        {"application": "x", "privileges": ["q"], "resources": ["r", "s"]}]})
+    assert asked.status == 200
+    assert asked.body == (
+        b'{"username":"elastic","has_all_requested":true,"cluster":{"monitor":true,"all":true},'
+        b'"index":{"a":{"read":true,"write":true},"b":{"read":true}},'
+        b'"application":{"x":{"r":{"p":true,"q":true},"s":{"q":true}}}}')
+
+
+def test_a_short_question_with_a_long_answer(server):
+    many = [f"n{i}" for i in range(1000)]
+    answer = server.post("/_security/user/_has_privileges",
+                         {"index": [{"names": many, "privileges": many}]})
+    assert answer.status == 413 and answer.reason == "too many privileges are asked for"
+
+
 def test_has_privileges(server, people):
     ask = {"cluster": ["monitor", "manage_inference", "monitor_inference", "cluster:monitor/main",
                        "cluster:admin/xpack/security/*", "manage_ilm"],

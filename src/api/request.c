@@ -429,6 +429,8 @@ static void authenticated(void *ctx, const struct user *user, struct err *e)
     }
     r->user = user;
     r->head_done = true;
+    if (!e)
+        http_body_go(r->http);
     if (e && !r->ready) { /* before the body: the server need not read it */
         reply_err(r, e);
         return;
@@ -476,6 +478,7 @@ static void on_head(struct http_request *http, void *ctx)
     if (r->route && r->route->flags & ROUTE_OPENAI)
         authorization = bearer_as_known(api->parts.security, r->arena, authorization);
     request_hold(r);
+    http->body_held = true; /* nobody is known to be allowed more */
     security_authenticate(api->parts.security, http->loop, authorization, http->target,
                           authenticated, r);
 }

@@ -99,6 +99,12 @@ static void conn_close(struct http_conn *c, bool clean)
 
 /* ---- reading ---- */
 
+/* Enough of a body has been read for somebody who is not known yet. */
+static bool body_waits(const struct http_conn *c)
+{
+    return c->state == CONN_BODY && c->ex->r.body_held && c->ex->body.n >= HTTP_HELD_BYTES;
+}
+
 static void in_grow(struct http_exchange *ex, size_t cap)
 {
     ex->in = mem_grow(ex->in, cap);
@@ -116,7 +122,8 @@ static size_t read_room(struct http_conn *c, char **to)
         return exact ? c->skip_left : HTTP_SCRATCH_BYTES;
     }
     if (ex->body_left) {
-        size_t n = ex->body_left < BODY_READ_BYTES ? ex->body_left : BODY_READ_BYTES;
+        size_t most = ex->r.body_held ? HTTP_HELD_BYTES - ex->body.n : BODY_READ_BYTES;
+        size_t n = ex->body_left < most ? ex->body_left : most;
         *to = buf_reserve(&ex->body, n);
         return *to ? n : 0;
     }
@@ -143,7 +150,7 @@ static void took(struct http_conn *c, size_t n)
         ex->in_n += n;
     }
     if (c->state == CONN_BODY || c->state == CONN_SKIP)
-        deadline(c, from_now(c, c->server->options.body_timeout_ms));
+        deadline(c, body_waits(c) ? NEVER : from_now(c, c->server->options.body_timeout_ms));
 }
 
 void conn_read(struct http_conn *c)
@@ -152,6 +159,8 @@ void conn_read(struct http_conn *c)
         c->ex = exchange_take(c->server);
         c->ex->conn = c;
     }
+    if (body_waits(c))
+        return;
     char *to;
     size_t room = read_room(c, &to);
     if (room == 0) {
@@ -191,6 +200,14 @@ static void request_fill(struct http_conn *c)
     r->started_ms = loop_now_ms(c->server->loop);
 }
 
+/* To whom waits for it before he sends his body. */
+static void body_invite(struct http_exchange *ex)
+{
+    if (ex->head.expect_continue && ex->in_n == ex->scan.head_n && ex->body.n == 0 &&
+        (ex->head.chunked || ex->head.length))
+        reply_continue(ex);
+}
+
 /* Where the body will be gathered; r->body follows when it is whole. */
 static bool body_begin(struct http_conn *c)
 {
@@ -208,9 +225,23 @@ static bool body_begin(struct http_conn *c)
         ex->body_left = (size_t)ex->head.length - rest.n;
         ex->used = ex->in_n;
     }
-    if (ex->head.expect_continue && rest.n == 0 && (ex->head.chunked || ex->head.length))
-        reply_continue(ex);
+    if (!ex->r.body_held)
+        body_invite(ex);
     return true;
+}
+
+void http_body_go(struct http_request *r)
+{
+    struct http_exchange *ex = exchange_of(r);
+    struct http_conn *c = ex->conn;
+    if (!r->body_held)
+        return;
+    r->body_held = false;
+    if (!c || c->state != CONN_BODY || ex->whole)
+        return;
+    deadline(c, from_now(c, c->server->options.body_timeout_ms));
+    body_invite(ex);
+    server_conn_dirty(c);
 }
 
 static bool request_begin(struct http_conn *c)
@@ -495,6 +526,10 @@ static void on_eof(struct http_conn *c)
 static void watch(struct http_conn *c)
 {
     bool reads = !c->eof, leaves = false;
+    if (body_waits(c)) {
+        reads = false;
+        leaves = !c->eof;
+    }
     if (c->state == CONN_BUSY) { /* one request at a time, and few bytes of the next */
         reads &= c->ex->whole && c->ex->in_n < c->ex->in_cap;
         leaves = !reads && !c->eof; /* without reading, an end is seen only if asked for */

@@ -50,6 +50,7 @@ static void request_clear(struct http_request *r)
     arena_reset(r->arena);
     r->body = r->peer = str_n(NULL, 0);
     r->body_limit = 0;
+    r->body_held = false;
     r->user = NULL;
     r->on_cancel = NULL;
     r->on_drain = NULL;

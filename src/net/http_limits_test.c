@@ -68,6 +68,44 @@ static void an_early_answer_to_a_large_body_is_seen(void **state)
     hang_up(fd);
 }
 
+static void a_held_body_is_not_read_on(void **state)
+{
+    (void)state;
+    size_t n = (size_t)3 << 20;
+    char *p = mem_new(n);
+    int fd = dial();
+    say(fd, "POST /held HTTP/1.1\r\n" HOST "Content-Length: 3145728\r\n\r\n");
+    say_n(fd, p, n);
+    assert_int_equal(answer(fd), 200);
+    assert_body("3145728");
+    assert_int_equal(t.most_held, HTTP_HELD_BYTES);
+    say(fd, "POST /held HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n300000\r\n");
+    say_n(fd, p, n);
+    say(fd, "\r\n0\r\n\r\n");
+    assert_int_equal(answer(fd), 200);
+    assert_body("3145728");
+    assert_in_range(t.most_held, HTTP_HELD_BYTES, HTTP_HELD_BYTES + 16384);
+    say(fd, "POST /held-refused HTTP/1.1\r\n" HOST "Content-Length: 3145728\r\n\r\n");
+    say_n(fd, p, n);
+    assert_int_equal(answer(fd), 401);
+    assert_int_equal(t.most_held, HTTP_HELD_BYTES);
+    hang_up(fd);
+    free(p);
+}
+
+static void who_waits_to_send_a_held_body_waits_longer(void **state)
+{
+    (void)state;
+    int fd = ask("POST /held-small HTTP/1.1\r\n" HOST
+                 "Expect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+    assert_int_equal(got.status, 100);
+    assert_false(t.held->body_held);
+    say(fd, "hello");
+    assert_int_equal(answer(fd), 200);
+    assert_body("POST /held-small ? [5] hello");
+    hang_up(fd);
+}
+
 static void expect_100(void **state)
 {
     (void)state;
@@ -253,6 +291,8 @@ int main(void)
         WITH_SERVER(a_handler_is_told_when_its_body_is_refused),
         WITH_SERVER(an_early_answer_drops_a_small_body),
         WITH_SERVER(an_early_answer_to_a_large_body_is_seen),
+        WITH_SERVER(a_held_body_is_not_read_on),
+        WITH_SERVER(who_waits_to_send_a_held_body_waits_longer),
         WITH_SERVER(expect_100),
         WITH_SERVER(bad_requests_are_answered_and_closed),
         WITH_SERVER(heads_have_a_limit),

@@ -67,6 +67,9 @@ struct http_request {
     struct str body;    /* from ready() on; lives as long as the request */
     struct str peer;    /* "127.0.0.1:51234" */
     size_t body_limit;  /* head() may lower it */
+    bool body_held;     /* head() may set it: no more than HTTP_HELD_BYTES of the body are read, and
+                           "100 Continue" waits too, until http_body_go. A body that fits is read to
+                           its end, and ready() is called. */
     int64_t started_ms; /* loop_now_ms when the head was complete */
 
     /* The handler's own: */
@@ -76,6 +79,8 @@ struct http_request {
     /* Headers added to the answer, whatever it is; set before answering. */
     struct http_headers reply_headers;
 };
+
+#define HTTP_HELD_BYTES ((size_t)64 << 10)
 
 struct http_server_hooks {
     void (*head)(struct http_request *, void *ctx);
@@ -98,6 +103,9 @@ void http_server_drain(struct http_server *, void (*drained)(void *), void *ctx)
 /* Closes what is left (on_cancel for each), then frees. After the loop has stopped. */
 void http_server_free(struct http_server *);
 size_t http_server_in_flight(const struct http_server *);
+
+/* The body that head() held may be read on. Thread: the loop's. */
+void http_body_go(struct http_request *);
 
 /* One whole answer. `body` must live in the request's arena or be static. HEAD requests and 204
  * and 304 send no body. Thread: the loop's. */

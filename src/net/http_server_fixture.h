@@ -20,7 +20,7 @@
 
 #include "bug.h"
 #include "gzip.h"
-#include "http_server.h"
+#include "http_edge.h"
 
 #define BIG_BYTES   ((size_t)8 << 20)
 #define FLOOD_BYTES ((size_t)4 << 20)
@@ -34,6 +34,8 @@ static struct {
     struct http_request *held;
     struct loop_timer later;
     size_t flooded;
+    size_t most_held; /* bytes of the body that were read while it was held */
+    int held_ticks;   /* ... with no more coming */
     atomic_int heads, cancels, finished, last_status, drains, drained;
     atomic_bool release;
 } t;
@@ -148,6 +150,36 @@ static inline void hold(struct http_request *r, void (*on_cancel)(struct http_re
     r->on_cancel = on_cancel;
 }
 
+/* Looks at what was read of a held body until nothing comes any more; then goes on, or refuses. */
+static inline void held_tick(struct loop_timer *timer)
+{
+    size_t n = exchange_of(t.held)->body.n;
+    t.held_ticks = n > t.most_held ? 0 : t.held_ticks + 1;
+    t.most_held = n;
+    if (n < HTTP_HELD_BYTES || t.held_ticks < 20)
+        loop_timer_set(t.loop, timer, loop_now_ms(t.loop) + 1, held_tick);
+    else if (path_is(t.held, "/held-refused"))
+        reply_text(t.held, 401, STR("who are you"));
+    else
+        http_body_go(t.held);
+}
+
+static inline void go_late(struct loop_timer *timer)
+{
+    (void)timer;
+    http_body_go(t.held);
+}
+
+static inline void head_held(struct http_request *r)
+{
+    r->body_held = true;
+    t.held = r;
+    t.most_held = 0;
+    t.held_ticks = 0;
+    void (*then)(struct loop_timer *) = path_is(r, "/held-small") ? go_late : held_tick;
+    loop_timer_set(r->loop, &t.later, loop_now_ms(r->loop) + 1, then);
+}
+
 static inline void ready(struct http_request *r, void *ctx)
 {
     (void)ctx;
@@ -182,7 +214,7 @@ static inline void ready(struct http_request *r, void *ctx)
         http_stream_begin(r, 200, STR("text/plain"));
         http_stream(r, STR("half"));
         http_stream_abort(r);
-    } else if (path_is(r, "/length")) {
+    } else if (path_is(r, "/length") || path_is(r, "/held")) {
         reply_text(r, 200, arena_printf(r->arena, "%zu", r->body.n));
     } else {
         on_echo(r);
@@ -196,6 +228,8 @@ static inline void head(struct http_request *r, void *ctx)
     BUG_ON(r->peer.n < 11 || memcmp(r->peer.p, "127.0.0.1:", 10) != 0);
     if (path_is(r, "/early"))
         reply_text(r, 401, STR("who are you"));
+    if (str_starts(r->path, STR("/held")))
+        head_held(r);
     if (path_is(r, "/small"))
         r->body_limit = 10;
     if (path_is(r, "/small-cancel")) {

@@ -1,10 +1,21 @@
 /* asking: _has_privileges. With an API key both it and its ceiling must have what is asked for.
  * There are no indices here; questions about them are answered from what the roles say. */
 #include "account.h"
+#include "answers.h"
 #include "private.h"
 #include "privilege.h"
 
-#define MAX_ANSWER_BYTES ((size_t)4 << 20)
+/* One question being answered, and whether all of it was answered with yes. */
+struct asking {
+    const struct user *user;
+    struct answers answers;
+    bool all;
+};
+
+static struct err *too_many(void)
+{
+    return err_new(ERR_TOO_LARGE, "too many privileges are asked for");
+}
 
 typedef bool holds(const struct role *, const void *question);
 
@@ -20,6 +31,17 @@ static bool user_holds(const struct user *u, holds *has, const void *question)
 {
     return u->own && any_role(u->own, has, question) &&
            (!u->limit || any_role(u->limit, has, question));
+}
+
+static struct err *answer(struct asking *a, struct answer *under, struct str name, holds *has,
+                          const void *question)
+{
+    struct answer *leaf = answers_at(&a->answers, under, name);
+    if (!leaf)
+        return too_many();
+    leaf->has = user_holds(a->user, has, question);
+    a->all = a->all && leaf->has;
+    return NULL;
 }
 
 /* Any of the texts, as patterns. */
@@ -52,8 +74,7 @@ static bool role_has_cluster(const struct role *role, const void *question)
     return privilege_covers(role->bits, name);
 }
 
-static struct err *ask_cluster(struct security_call *c, const struct json *list, struct json_out *w,
-                               bool *all)
+static struct err *ask_cluster(struct asking *a, struct answer *under, const struct json *list)
 {
     struct json_iter it = json_iter(list);
     struct str name;
@@ -67,10 +88,7 @@ static struct err *ask_cluster(struct security_call *c, const struct json *list,
                            "the predefined cluster privilege names or a pattern over one of the "
                            "available cluster actions",
                            STR_ARG(name));
-        bool has = user_holds(c->user, role_has_cluster, &name);
-        *all = *all && has;
-        json_key_s(w, name);
-        json_put_bool(w, has);
+        TRY(answer(a, under, name, role_has_cluster, &name));
     }
     return NULL;
 }
@@ -121,19 +139,16 @@ static bool role_has_index(const struct role *role, const void *question)
     return false;
 }
 
-static void ask_index(struct security_call *c, const struct json *entry, struct str index,
-                      struct json_out *w, bool *all)
+static struct err *ask_index(struct asking *a, struct answer *under, const struct json *entry,
+                             struct str index)
 {
     struct json_iter it = json_iter(json_get(entry, "privileges"));
     struct index_question q = {.index = index};
     for (const struct json *v; (v = json_next(&it));) {
-        if (!json_str(v, &q.privilege))
-            continue;
-        bool has = user_holds(c->user, role_has_index, &q);
-        *all = *all && has;
-        json_key_s(w, q.privilege);
-        json_put_bool(w, has);
+        if (json_str(v, &q.privilege))
+            TRY(answer(a, under, q.privilege, role_has_index, &q));
     }
+    return NULL;
 }
 
 /* --- applications --- */
@@ -156,18 +171,15 @@ static bool role_has_application(const struct role *role, const void *question)
     return false;
 }
 
-static void ask_resource(struct security_call *c, const struct json *entry,
-                         struct application_question *q, struct json_out *w, bool *all)
+static struct err *ask_resource(struct asking *a, struct answer *under, const struct json *entry,
+                                struct application_question *q)
 {
     struct json_iter it = json_iter(json_get(entry, "privileges"));
     for (const struct json *v; (v = json_next(&it));) {
-        if (!json_str(v, &q->privilege))
-            continue;
-        bool has = user_holds(c->user, role_has_application, q);
-        *all = *all && has;
-        json_key_s(w, q->privilege);
-        json_put_bool(w, has);
+        if (json_str(v, &q->privilege))
+            TRY(answer(a, under, q->privilege, role_has_application, q));
     }
+    return NULL;
 }
 
 /* --- all of it --- */
@@ -178,14 +190,7 @@ static struct err *malformed(const char *field)
                    "expected field [%s] to be an array of objects that name what is asked", field);
 }
 
-/* Names times privileges: a small question can have a very long answer. */
-static struct err *check_size(const struct json_out *w)
-{
-    return w->buf->full ? err_new(ERR_TOO_LARGE, "too many privileges are asked for") : NULL;
-}
-
-static struct err *ask_indices(struct security_call *c, const struct json *list, struct json_out *w,
-                               bool *all)
+static struct err *ask_indices(struct asking *a, struct answer *under, const struct json *list)
 {
     struct json_iter it = json_iter(list);
     struct str index;
@@ -198,56 +203,38 @@ static struct err *ask_indices(struct security_call *c, const struct json *list,
         for (; v; v = json_is(names, JSON_ARRAY) ? json_next(&each) : NULL) {
             if (!json_str(v, &index))
                 return malformed("index");
-            json_key_s(w, index);
-            json_obj(w);
-            ask_index(c, e, index, w, all);
-            json_end(w);
-            TRY(check_size(w));
+            struct answer *at = answers_at(&a->answers, under, index);
+            TRY(at ? ask_index(a, at, e, index) : too_many());
         }
     }
     return NULL;
 }
 
-static struct err *ask_applications(struct security_call *c, const struct json *list,
-                                    struct json_out *w, bool *all)
+static struct err *ask_applications(struct asking *a, struct answer *under, const struct json *list)
 {
     struct json_iter it = json_iter(list);
     for (const struct json *e; (e = json_next(&it));) {
         struct application_question q;
         if (!json_str(json_get(e, "application"), &q.application))
             return malformed("application");
-        json_key_s(w, q.application);
-        json_obj(w);
+        struct answer *at = answers_at(&a->answers, under, q.application);
         struct json_iter each = json_iter(json_get(e, "resources"));
         for (const struct json *v; (v = json_next(&each));) {
             if (!json_str(v, &q.resource))
                 return malformed("application");
-            json_key_s(w, q.resource);
-            json_obj(w);
-            ask_resource(c, e, &q, w, all);
-            json_end(w);
-            TRY(check_size(w));
+            struct answer *below = at ? answers_at(&a->answers, at, q.resource) : NULL;
+            TRY(below ? ask_resource(a, below, e, &q) : too_many());
         }
-        json_end(w);
     }
     return NULL;
 }
 
-static struct err *ask_all(struct security_call *c, struct json_out *w, bool *all)
+static struct err *ask_all(struct asking *a, const struct json *body, struct answer *cluster,
+                           struct answer *index, struct answer *application)
 {
-    json_key(w, "cluster");
-    json_obj(w);
-    TRY(ask_cluster(c, json_get(c->body, "cluster"), w, all));
-    json_end(w);
-    json_key(w, "index");
-    json_obj(w);
-    TRY(ask_indices(c, json_get(c->body, "index"), w, all));
-    json_end(w);
-    json_key(w, "application");
-    json_obj(w);
-    TRY(ask_applications(c, json_get(c->body, "application"), w, all));
-    json_end(w);
-    return NULL;
+    TRY(ask_cluster(a, cluster, json_get(body, "cluster")));
+    TRY(ask_indices(a, index, json_get(body, "index")));
+    return ask_applications(a, application, json_get(body, "application"));
 }
 
 static struct err *check(const struct security_call *c)
@@ -271,27 +258,26 @@ static struct err *check(const struct security_call *c)
 
 struct err *has_privileges(struct security *s, struct security_call *c)
 {
-    struct buf answers;
-    struct json_out w;
-    bool all = true;
     (void)s;
     TRY(check(c));
-    buf_init(&answers, MAX_ANSWER_BYTES);
-    json_out_init(&w, &answers);
-    json_obj(&w);
-    struct err *e = ask_all(c, &w, &all);
-    if (!e)
-        e = check_size(&w);
+    struct asking a = {.user = c->user, .all = true};
+    answers_init(&a.answers, c->arena);
+    struct answer *root = a.answers.root, *cluster = answers_at(&a.answers, root, STR("cluster")),
+                  *index = answers_at(&a.answers, root, STR("index")),
+                  *application = answers_at(&a.answers, root, STR("application"));
+    struct err *e = ask_all(&a, c->body, cluster, index, application);
     if (!e) {
-        json_end(&w);
-        struct str members = str_sub(buf_str(&answers), 1, answers.n - 2); /* without braces */
         json_obj(c->out);
         json_key_cstr(c->out, "username", c->user->name);
-        json_key_bool(c->out, "has_all_requested", all);
-        buf_char(c->out->buf, ',');
-        buf_put(c->out->buf, members);
+        json_key_bool(c->out, "has_all_requested", a.all);
+        json_key(c->out, "cluster");
+        answers_render(cluster, 1, c->out);
+        json_key(c->out, "index");
+        answers_render(index, 2, c->out);
+        json_key(c->out, "application");
+        answers_render(application, 3, c->out);
         json_end(c->out);
     }
-    buf_deinit(&answers);
+    answers_deinit(&a.answers);
     return e;
 }
