@@ -110,16 +110,29 @@ void loop_fd_set(struct loop_fd *w, uint32_t events)
 }
 
 /* Its events that are still to come in this batch are struck out: the owner may free it now. */
-void loop_fd_del(struct loop_fd *w)
+static void strike_out(struct loop_fd *w)
 {
     struct loop *l = w->loop;
-    if (!l)
-        return;
-    control(w, EPOLL_CTL_DEL);
     for (int i = l->next_event; i < l->n_events; i++)
         if (l->events[i].data.ptr == w)
             l->events[i].data.ptr = NULL;
     w->loop = NULL;
+}
+
+void loop_fd_del(struct loop_fd *w)
+{
+    if (!w->loop)
+        return;
+    control(w, EPOLL_CTL_DEL);
+    strike_out(w);
+}
+
+void loop_fd_drop(struct loop_fd *w)
+{
+    if (!w->loop)
+        return;
+    epoll_ctl(w->loop->epoll, EPOLL_CTL_DEL, w->fd, NULL); /* a closed one has left by itself */
+    strike_out(w);
 }
 
 static void deliver(struct loop *l)

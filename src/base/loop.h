@@ -48,6 +48,7 @@ void loop_fd_add(struct loop *, struct loop_fd *, int fd, uint32_t events,
                  void (*ready)(struct loop_fd *, uint32_t));
 void loop_fd_set(struct loop_fd *, uint32_t events); /* no syscall when unchanged */
 void loop_fd_del(struct loop_fd *);                  /* before close(fd); safe inside callbacks */
+void loop_fd_drop(struct loop_fd *); /* the same, when a library may have closed fd already */
 
 /* (Re)arms; `fire` runs once. Zero-initialise the struct before first use. */
 void loop_timer_set(struct loop *, struct loop_timer *, int64_t at_ms,

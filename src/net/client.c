@@ -1,51 +1,21 @@
 /* client: calls, their slots and their time. See client_private.h for the other files.
  *
  * A call needs a slot to run: at most max_total_connections in all and max_route_connections per
- * route. curl has limits of this kind too, but wakes only the first of those that wait, whatever
- * its host: a call for an idle host can be stuck for ever behind one for a busy host. So calls wait
- * here, per route, and curl's limits only make it close idle connections.
+ * route. Calls without one wait here, per route, so that many for a busy host do not hold up those
+ * for an idle one.
  *
- * Nothing of curl_multi_* may be called from within curl's callbacks, and `done` is never told from
- * within client_send: both just put the call on a list and kick the driver. */
+ * A warm call is written to its connection from within client_send, and `done` is told from within
+ * the event that brings the last bytes. Whatever fails on the way is told a little later, from
+ * client_work: so no event ever comes from within the caller's own call. */
 #include <stdlib.h>
-
-#include <pthread.h>
 
 #include "bug.h"
 #include "client_private.h"
 
-#define KEEP_BODY_BYTES (256u << 10) /* a pooled call keeps no larger buffer */
+#define KEEP_BODY_BYTES (64u << 10) /* a pooled call keeps no larger buffer */
+#define MAX_ROUNDS      8           /* then the loop's other work gets its turn */
 
-/* --- routes and slots --- */
-
-static struct route *route_get(struct client *c, struct str url)
-{
-    char key[512];
-    size_t n;
-    if (!request_route_key(url, key, sizeof key, &n))
-        return NULL;
-    if (c->last_route && str_eq(c->last_route->key, str_n(key, n)))
-        return c->last_route;
-    struct route *r = map_get(c->routes, str_n(key, n));
-    if (!r) {
-        char *copy = memcpy(mem_new(n + 1), key, n);
-        r = mem_new(sizeof *r);
-        r->key = str_n(copy, n);
-        list_init(&r->waiting);
-        map_put(c->routes, r->key, r);
-    }
-    c->last_route = r;
-    return r;
-}
-
-static void route_free(struct client *c, struct route *r)
-{
-    if (c->last_route == r)
-        c->last_route = NULL;
-    map_take(c->routes, r->key);
-    free((void *)(uintptr_t)r->key.p);
-    free(r);
-}
+/* --- slots --- */
 
 static bool has_slot(const struct client *c, const struct route *r)
 {
@@ -55,15 +25,24 @@ static bool has_slot(const struct client *c, const struct route *r)
 
 static void take_slot(struct client_call *call)
 {
-    call->client->active++;
-    call->route->active++;
-    call->state = CALL_STARTING;
-    list_push(&call->client->starting, &call->link);
+    struct client *c = call->client;
+    c->active++;
+    call->way->route->active++;
+    call->state = CALL_RUNNING;
+    list_push(&c->running, &call->link);
+    struct connection *k = idle_take(call->way);
+    if (!k) {
+        connection_open(call);
+        return;
+    }
+    k->call = call;
+    call->connection = k;
+    exchange_begin(k);
 }
 
 static void wait_for_slot(struct client_call *call)
 {
-    struct route *r = call->route;
+    struct route *r = call->way->route;
     call->state = CALL_QUEUED;
     list_push(&r->waiting, &call->link);
     if (!list_linked(&r->link))
@@ -72,7 +51,7 @@ static void wait_for_slot(struct client_call *call)
 
 static void leave_queue(struct client_call *call)
 {
-    struct route *r = call->route;
+    struct route *r = call->way->route;
     list_remove(&call->link);
     if (list_empty(&r->waiting))
         list_remove(&r->link);
@@ -93,118 +72,168 @@ static void serve_waiting(struct client *c)
             list_push(&c->full, &r->link);
         }
         take_slot(call);
-        client_kick(c);
         return; /* one slot came free */
     }
 }
 
-/* A route that nobody uses is forgotten, except for the few that come again at once. */
-static void route_leave(struct client *c, struct route *r)
-{
-    if (r->active == 0 && list_empty(&r->waiting) && map_count(c->routes) > 64)
-        route_free(c, r);
-}
-
-void call_give_slot_back(struct client_call *call)
+static void give_slot_back(struct client_call *call)
 {
     struct client *c = call->client;
     c->active--;
-    call->route->active--;
-    serve_waiting(c);
+    call->way->route->active--;
+    if (!list_empty(&c->full))
+        serve_waiting(c);
 }
 
 /* --- calls --- */
 
-static struct client_call *call_new(struct client *c, const struct client_egress *egress)
+static struct client_call *call_new(struct client *c)
 {
-    if (c->n_pool && !egress)
+    if (c->n_pool)
         return c->pool[--c->n_pool];
     struct client_call *call = mem_new(sizeof *call);
     call->client = c;
-    buf_init(&call->url, 64u << 10);
-    buf_init(&call->lines, 256u << 10);
-    buf_init(&call->head, SIZE_MAX); /* on_header counts */
-    buf_init(&call->body, SIZE_MAX); /* on_body counts */
-    list_init(&call->opened);
-    call->easy = request_handle_new(c, call);
-    call->special = egress != NULL;
-    if (egress)
-        request_egress(call, egress);
+    buf_init(&call->request, 256u << 10);
+    buf_init(&call->head, SIZE_MAX); /* http_answer counts */
+    buf_init(&call->body, SIZE_MAX); /* answer_feed counts */
     return call;
 }
 
 static void call_free(struct client_call *call)
 {
-    curl_easy_cleanup(call->easy);
-    curl_url_cleanup(call->parsed);
-    buf_deinit(&call->url);
-    buf_deinit(&call->lines);
+    buf_deinit(&call->request);
     buf_deinit(&call->head);
     buf_deinit(&call->body);
     free(call);
 }
 
-void call_recycle(struct client_call *call)
+static void call_recycle(struct client_call *call)
 {
     struct client *c = call->client;
     loop_timer_cancel(&call->timer);
-    if (call->route)
-        route_leave(c, call->route);
-    call->route = NULL;
+    if (call->way)
+        way_leave(c, call->way);
+    call->way = NULL;
     call->state = CALL_FREE;
     call->out = NULL;
     c->n_calls--;
     if (call->body.cap > KEEP_BODY_BYTES)
         buf_deinit(&call->body);
-    if (!call->special && c->n_pool < (size_t)c->options.max_total_connections)
+    if (c->n_pool < (size_t)c->options.max_total_connections)
         c->pool[c->n_pool++] = call;
     else
         call_free(call);
 }
 
-void call_tell(struct client_call *call)
+static void call_tell(struct client_call *call)
 {
+    struct client *c = call->client;
     list_remove(&call->link);
     loop_timer_cancel(&call->timer);
     call->state = CALL_TELLING;
     struct err *err = call->err;
     call->err = NULL;
-    bool ok = call->failure == CLIENT_OK;
-    call->in.body = buf_str(&call->body);
+    bool ok = call->failure == CLIENT_OK, within = c->telling;
+    c->telling = true;
     call->events->done(call->ctx, call->failure, err, ok ? &call->in : NULL);
+    c->telling = within;
     call_recycle(call);
 }
 
-/* Off its list, off curl, without its slot. */
+/* Off its list and its connection, without its slot. */
 static void call_detach(struct client_call *call)
 {
-    switch (call->state) {
-    case CALL_QUEUED:
+    if (call->state == CALL_QUEUED) {
         leave_queue(call);
-        break;
-    case CALL_RUNNING:
-        curl_multi_remove_handle(call->half->multi, call->easy);
-        driver_detached(call);
-        __attribute__((fallthrough));
-    case CALL_STARTING:
-        list_remove(&call->link);
-        list_remove(&call->todo);
-        call_give_slot_back(call);
-        break;
-    default:
-        list_remove(&call->link);
+        return;
     }
+    list_remove(&call->link);
+    if (call->state != CALL_RUNNING)
+        return;
+    if (call->connection)
+        connection_close(call->connection);
+    call->connection = NULL;
+    give_slot_back(call);
 }
 
-void call_end(struct client_call *call, enum client_failure failure, struct err *err)
+static void tell_later(struct client_call *call, enum client_failure failure, struct err *err)
 {
     struct client *c = call->client;
-    call_detach(call);
     call->state = CALL_ENDED;
     call->failure = failure;
     call->err = err;
     list_push(&c->ended, &call->link);
-    client_kick(c);
+    client_work_soon(c);
+}
+
+void call_end(struct client_call *call, enum client_failure failure, struct err *err)
+{
+    call_detach(call);
+    tell_later(call, failure, err);
+}
+
+/* The receiver of one that pauses hears of the end after it has resumed. */
+void call_answered(struct client_call *call)
+{
+    call_detach(call);
+    if (call->paused)
+        tell_later(call, CLIENT_OK, NULL);
+    else
+        call_tell(call);
+}
+
+void call_drop(struct client_call *call)
+{
+    call_detach(call);
+    err_free(call->err);
+    call->err = NULL;
+    call_recycle(call);
+}
+
+/* --- what is to do --- */
+
+static bool tell_ended(struct client *c)
+{
+    for (struct list_link *l = c->ended.next; l != &c->ended; l = l->next) {
+        struct client_call *call = LIST_OWNER(l, struct client_call, link);
+        if (!call->paused || call->failure != CLIENT_OK) {
+            call_tell(call); /* may end or cancel others */
+            return true;
+        }
+    }
+    return false;
+}
+
+static void read_todo(struct client *c)
+{
+    struct list_link now = {0}; /* what is put on the list meanwhile waits for the next round */
+    list_push(&c->todo, &now);
+    while (c->todo.next != &now) {
+        struct connection *k = LIST_OWNER(c->todo.next, struct connection, todo);
+        list_remove(&k->todo);
+        exchange_read(k);
+    }
+    list_remove(&now);
+}
+
+static void client_work(struct loop_timer *timer)
+{
+    struct client *c = LIST_OWNER(timer, struct client, work);
+    for (int round = 0; round < MAX_ROUNDS; round++) {
+        curl_run(c);
+        read_todo(c);
+        while (tell_ended(c))
+            ;
+        if (!c->curl_due && list_empty(&c->todo))
+            return;
+    }
+    client_work_soon(c);
+}
+
+void client_work_soon(struct client *c)
+{
+    if (!loop_timer_is_set(&c->work))
+        loop_timer_set(c->loop, &c->work, 0, client_work);
 }
 
 /* --- time --- */
@@ -240,7 +269,8 @@ static void call_due(struct loop_timer *timer)
     bool total = l->total_timeout_ms && now >= call->started_ms + l->total_timeout_ms;
     call_end(call, CLIENT_TIMEOUT,
              err_new(ERR_IO, "%s [%.*s] timed out after [%lldms]",
-                     total ? "Request to" : "Silence in the answer of", STR_ARG(call->route->key),
+                     total ? "Request to" : "Silence in the answer of",
+                     STR_ARG(call->way->route->key),
                      (long long)(total ? l->total_timeout_ms : l->stall_timeout_ms)));
 }
 
@@ -258,23 +288,16 @@ static void call_begin(struct client_call *call, const struct http_out *out,
                        void *ctx)
 {
     struct client *c = call->client;
-    call->half = &c->halves[limits->allow_private ? 1 : 0];
     call->out = out;
     call->limits = *limits;
     call->events = events;
     call->ctx = ctx;
     call->started_ms = call->last_ms = loop_now_ms(c->loop);
     call->in.arena = out->arena;
-    call->in.status = 0;
-    call->in.headers.n = 0;
-    buf_clear(&call->head);
-    buf_clear(&call->body);
-    call->head_bytes = call->body_bytes = 0;
-    call->tries = 0;
-    call->in_block = call->head_done = call->paused = call->held = call->cancelled = false;
-    call->refused = call->too_large = call->head_broken = call->upgraded = false;
+    call->retried = call->paused = call->in_event = call->cancelled = false;
     call->failure = CLIENT_OK;
     call->err = NULL;
+    answer_reset(call);
     c->n_calls++;
 }
 
@@ -282,21 +305,25 @@ struct client_call *client_send(struct client *c, const struct http_out *out,
                                 const struct client_limits *limits,
                                 const struct client_events *events, void *ctx)
 {
-    struct client_call *call = call_new(c, limits->egress);
+    struct client_call *call = call_new(c);
     call_begin(call, out, limits, events, ctx);
-    call->route = route_get(c, out->url);
-    enum client_failure failure = CLIENT_UNKNOWN_HOST;
-    const char *wrong = call->route ? request_set(call, &failure) : "The URL is not valid";
-    if (wrong) {
-        call_end(call, failure, err_new(ERR_IO, "%s", wrong));
+    struct url_parts url;
+    if (url_take_apart(out->url, &url))
+        call->way = way_get(c, &url, limits);
+    if (!call->way) {
+        tell_later(call, CLIENT_UNKNOWN_HOST, err_new(ERR_IO, "The URL is not valid"));
         return call;
     }
-    if (has_slot(c, call->route) && list_empty(&call->route->waiting))
+    const char *wrong = request_build(call, &url);
+    if (wrong) {
+        tell_later(call, CLIENT_BROKEN, err_new(ERR_IO, "%s", wrong));
+        return call;
+    }
+    if (has_slot(c, call->way->route) && list_empty(&call->way->route->waiting))
         take_slot(call);
     else
         wait_for_slot(call);
     call_arm(call);
-    client_kick(c);
     return call;
 }
 
@@ -308,44 +335,28 @@ void client_resume(struct client_call *call)
     call->paused = false;
     call->last_ms = loop_now_ms(c->loop);
     call_arm(call);
-    if (call->state == CALL_RUNNING && call->held)
-        list_push(&c->resuming, &call->todo);
-    client_kick(c);
+    if (call->connection && !list_linked(&call->connection->todo))
+        list_push(&c->todo, &call->connection->todo);
+    client_work_soon(c);
 }
 
 void client_cancel(struct client_call *call)
 {
-    struct client *c = call->client;
     if (call->cancelled || call->state == CALL_TELLING || call->state == CALL_FREE)
         return;
-    if (!c->in_curl || call->state != CALL_RUNNING) {
-        call_detach(call);
-        err_free(call->err);
-        call->err = NULL;
-        call_recycle(call);
+    if (!call->in_event) {
+        call_drop(call);
         return;
     }
-    /* curl is at work, and lets go of a handle only afterwards. It must not look at the request's
-     * bytes again, which the caller may free now: its own callback ends it, others are stopped. */
+    /* Whoever told the event sees it when that returns; until then nothing happens to the call. */
     call->cancelled = true;
     loop_timer_cancel(&call->timer);
-    list_remove(&call->todo);
-    list_push(&c->cancelled, &call->todo);
-    if (call != c->current)
-        curl_easy_pause(call->easy, CURLPAUSE_ALL);
 }
 
 /* --- the whole --- */
 
-static void global_init(void)
-{
-    BUG_ON(curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK);
-}
-
 struct client *client_new(struct loop *loop, const struct client_options *options)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, global_init);
     BUG_ON(options->max_total_connections < 1 || options->max_route_connections < 1);
     struct client *c = mem_new(sizeof *c);
     c->loop = loop;
@@ -354,14 +365,14 @@ struct client *client_new(struct loop *loop, const struct client_options *option
     c->options.ca_file = c->ca_file;
     c->routes = map_new();
     c->pool = mem_array((size_t)options->max_total_connections, sizeof(struct client_call *));
+    c->scratch = malloc(SCRATCH_BYTES);
+    BUG_ON(!c->scratch);
     list_init(&c->full);
-    list_init(&c->starting);
     list_init(&c->running);
     list_init(&c->ended);
-    list_init(&c->resuming);
-    list_init(&c->cancelled);
-    half_init(c, &c->halves[0]);
-    half_init(c, &c->halves[1]);
+    list_init(&c->todo);
+    list_init(&c->idle);
+    curl_begin(c);
     return c;
 }
 
@@ -375,26 +386,19 @@ void client_free(struct client *c)
 {
     if (!c)
         return;
-    BUG_ON(c->working || c->in_curl);
+    BUG_ON(c->telling);
     while (!list_empty(&c->full)) { /* first, or they would get the slots of the others */
         struct route *r = LIST_OWNER(c->full.next, struct route, link);
         client_cancel(LIST_OWNER(r->waiting.next, struct client_call, link));
     }
-    cancel_all(&c->starting);
     cancel_all(&c->running);
     cancel_all(&c->ended);
-    half_deinit(&c->halves[0]);
-    half_deinit(&c->halves[1]);
+    ways_free(c);
+    curl_end(c);
     while (c->n_pool)
         call_free(c->pool[--c->n_pool]);
-    struct str key;
-    void *route;
-    for (size_t i = 0; map_next(c->routes, &i, &key, &route);)
-        route_free(c, route);
-    map_free(c->routes);
-    loop_timer_cancel(&c->kick);
-    loop_timer_cancel(&c->sweep);
-    watches_free(c);
+    loop_timer_cancel(&c->work);
+    free(c->scratch);
     free(c->pool);
     free(c->ca_file);
     free(c);
@@ -403,11 +407,12 @@ void client_free(struct client *c)
 void client_stats(const struct client *c, struct client_stats *out)
 {
     long leased = 0;
-    for (struct list_link *l = c->running.next; l != &c->running; l = l->next)
-        leased += LIST_OWNER(l, struct client_call, link)->tries > 0;
-    long idle = c->n_sockets - c->active;
+    for (struct list_link *l = c->running.next; l != &c->running; l = l->next) {
+        const struct client_call *call = LIST_OWNER(l, struct client_call, link);
+        leased += call->connection && !call->connection->opening;
+    }
     *out = (struct client_stats){.leased = leased,
                                  .pending = c->n_calls - leased,
-                                 .available = idle > 0 ? idle : 0,
+                                 .available = c->n_idle,
                                  .max = c->options.max_total_connections};
 }

@@ -1,6 +1,7 @@
-/* client: HTTP requests to outside services, on the caller's own loop. libcurl multi behind this
- * seam and nowhere else (7.88; HTTP/1.1, keep-alive pool per loop, TLS always verified, redirects
- * never followed, no proxy from the environment).
+/* client: HTTP/1.1 requests to outside services, on the caller's own loop. Connections are opened
+ * by libcurl (names, sockets, proxies, TLS; behind this seam and nowhere else) and kept alive per
+ * loop; what goes over them is read and written here. TLS is always verified, redirects are never
+ * followed, no proxy is taken from the environment.
  *
  *     struct client *c = client_new(loop, &options);
  *     struct client_call *call = client_send(c, &out, &limits, &events, ctx);
@@ -19,11 +20,12 @@
  *
  * Answers: any status is a success here, 3xx too. Bodies are handed on as they come, after the
  * chunks are joined; nothing asks for compression and nothing inflates. Of more than
- * HTTP_MAX_HEADERS headers the rest is dropped; heads (with those of 1xx answers and trailers)
- * above 64 KiB are CLIENT_BROKEN.
+ * HTTP_MAX_HEADERS headers the rest is dropped; heads (with those of 1xx answers) above 64 KiB and
+ * trailers above 8 KiB are CLIENT_BROKEN, and so is whatever leaves a doubt about where the answer
+ * ends: http_answer.h says what.
  *
- * A request whose pooled connection turns out to be closed before a byte of the answer came is sent
- * once more on another one: the one retry done here, and the one case in which a service may see a
+ * A request whose kept connection turns out to be closed before a byte of the answer came is sent
+ * once more on a new one: the one retry done here, and the one case in which a service may see a
  * request twice. All other retries are the caller's.
  *
  * Limits on connections hold per client, so per loop; what does not fit waits in line, per route,

@@ -1,247 +1,220 @@
-/* client's answers: head and body as curl hands them over, and the words for when there is none.
+/* client's answers: what the bytes of one mean for its call, and the words for when there is none.
  *
- * The lines of a head gather in one buffer and are read once, when the blank line has come: the
- * views then handed out stay where they are. Heads of 1xx answers are dropped, so are trailers, but
- * all count towards one limit. */
-#include <errno.h>
-
+ * Bytes come in a buffer that all calls of the loop share. An answer that comes whole in one read
+ * is told right from there, without a copy. Of one that does not, the head moves to the call, and
+ * with it the body when the caller wants it collected. All that one read brought of a body is told
+ * in one event: the pieces of chunks are pushed together where they lie. */
 #include "bug.h"
 #include "client_private.h"
 
-#define MAX_HEAD_BYTES    (64u << 10)
 #define MAX_TRUSTED_BYTES (1u << 20) /* a length that is only claimed reserves no more */
+
+void answer_reset(struct client_call *call)
+{
+    call->answer = (struct http_answer){.to_head = call->out->method == HTTP_HEAD};
+    call->in.status = 0;
+    call->in.headers.n = 0;
+    call->in.body = (struct str){0};
+    buf_clear(&call->head);
+    buf_clear(&call->body);
+    call->body_bytes = 0;
+    call->begun = call->head_done = false;
+}
+
+static struct str route_name(const struct client_call *call)
+{
+    return call->way->route->key;
+}
 
 /* --- head --- */
 
-static void read_line(struct client_call *call, struct str line)
+static enum fed too_large(struct client_call *call)
 {
-    size_t colon = str_find_char(line, ':');
-    if (colon == SIZE_MAX || call->in.headers.n == HTTP_MAX_HEADERS)
-        return;
-    http_header_add(&call->in.headers, str_trim(str_sub(line, 0, colon)),
-                    str_trim(str_sub(line, colon + 1, line.n)));
+    call_end(call, CLIENT_TOO_LARGE,
+             err_new(ERR_TOO_LARGE, "The answer of [%.*s] is larger than [%zu] bytes",
+                     STR_ARG(route_name(call)), call->limits.max_response_bytes));
+    return FED_OVER;
 }
 
-static int read_status(struct str line)
+static enum fed take_head(struct client_call *call)
 {
-    int64_t status;
-    size_t space = str_find_char(line, ' ');
-    if (space == SIZE_MAX || !str_to_i64(str_sub(line, space + 1, 3), &status))
-        return 0;
-    return (int)status;
-}
-
-static void read_head(struct client_call *call)
-{
-    struct str rest = buf_str(&call->head), line;
-    call->in.headers.n = 0;
-    bool first = true;
-    while (str_split(&rest, '\n', &line)) {
-        if (first)
-            call->in.status = read_status(line);
-        else
-            read_line(call, line);
-        first = false;
-    }
-}
-
-static bool may_have_body(const struct client_call *call)
-{
-    return call->out->method != HTTP_HEAD && call->in.status != 204 && call->in.status != 304;
-}
-
-/* Room for the whole body at once when its length is known; false: it is not allowed. */
-static bool expect_body(struct client_call *call)
-{
-    struct str length;
-    uint64_t n;
-    if (!may_have_body(call) ||
-        !http_header_get(&call->in.headers, STR("content-length"), &length) ||
-        !str_to_u64(length, &n))
-        return true;
-    if (n > call->limits.max_response_bytes) {
-        call->too_large = true;
-        return false;
-    }
-    if (!call->events->body)
-        buf_reserve(&call->body, n < MAX_TRUSTED_BYTES ? (size_t)n : MAX_TRUSTED_BYTES);
-    return true;
-}
-
-static bool head_complete(struct client_call *call)
-{
-    read_head(call);
-    call->in_block = false;
-    if (call->in.status == 101) {
-        call->upgraded = true; /* to what nobody asked for */
-        return false;
-    }
-    if (call->in.status < 200)
-        return true;
+    struct client *c = call->client;
+    const struct http_answer *a = &call->answer;
     call->head_done = true;
-    if (!expect_body(call))
-        return false;
+    call->in.status = a->status;
+    if (a->framing == ANSWER_LENGTH && a->left > call->limits.max_response_bytes)
+        return too_large(call);
     call_arm(call); /* from here on it can stall */
-    if (call->events->head) {
-        call->client->current = call;
-        call->events->head(call->ctx, call->in.status, &call->in.headers);
-        call->client->current = NULL;
-    }
-    return !call->cancelled;
+    if (!call->events->head)
+        return FED_MORE;
+    c->telling = call->in_event = true;
+    call->events->head(call->ctx, call->in.status, &call->in.headers);
+    c->telling = call->in_event = false;
+    if (!call->cancelled)
+        return FED_MORE;
+    call_drop(call);
+    return FED_OVER;
 }
 
-static void keep_line(struct client_call *call, struct str line)
+static bool is_in(const struct buf *b, const char *p)
 {
-    struct buf *head = &call->head;
-    if (!call->in_block) {
-        buf_clear(head);
-        call->in_block = true;
-    } else if (line.p[0] == ' ' || line.p[0] == '\t') { /* a folded line goes on */
-        for (size_t i = head->n; i > 0 && (head->p[i - 1] == '\n' || head->p[i - 1] == '\r'); i--)
-            head->p[i - 1] = ' ';
-    }
-    buf_put(head, line);
+    return b->p && p >= b->p && p <= b->p + b->n;
 }
 
-size_t on_header(char *p, size_t size, size_t n, void *arg)
+/* What was read into the shared buffer is overwritten by the next read. */
+static void keep_head(struct client_call *call)
 {
-    struct client_call *call = arg;
-    if (call->cancelled)
-        return 0;
-    call->last_ms = loop_now_ms(call->client->loop);
-    call->head_bytes += n;
-    if (call->head_bytes > MAX_HEAD_BYTES) {
-        call->head_broken = true;
-        return 0;
+    struct http_answer *a = &call->answer;
+    if (is_in(&call->head, a->head))
+        return;
+    buf_clear(&call->head);
+    buf_put(&call->head, str_n(a->head, a->head_n));
+    const char *from = a->head, *to = call->head.p;
+    for (size_t i = 0; i < call->in.headers.n; i++) {
+        struct http_header *h = &call->in.headers.h[i];
+        h->name.p = to + (h->name.p - from);
+        h->value.p = to + (h->value.p - from);
     }
-    if (call->head_done || n == 0) /* trailers */
-        return n;
-    if (p[0] != '\r' && p[0] != '\n') {
-        keep_line(call, str_n(p, n));
-        return n;
-    }
-    return head_complete(call) ? n : 0;
+    a->head = call->head.p;
+}
+
+static void keep_rest_of_head(struct client_call *call, struct http_span in)
+{
+    if (is_in(&call->head, in.p))
+        buf_consume(&call->head, (size_t)(in.p - call->head.p));
+    else
+        buf_put(&call->head, str_n(in.p, in.n));
 }
 
 /* --- body --- */
 
-size_t on_body(char *p, size_t size, size_t n, void *arg)
+static enum fed tell_body(struct client_call *call, struct str bytes)
 {
-    struct client_call *call = arg;
     struct client *c = call->client;
-    if (call->cancelled)
-        return 0;
-    if (call->paused) {
-        call->held = true;
-        return CURL_WRITEFUNC_PAUSE; /* curl keeps these bytes and brings them again */
+    c->telling = call->in_event = true;
+    bool more = call->events->body(call->ctx, bytes);
+    c->telling = call->in_event = false;
+    if (call->cancelled) {
+        call_drop(call);
+        return FED_OVER;
     }
-    call->last_ms = loop_now_ms(c->loop);
-    if (n > call->limits.max_response_bytes - call->body_bytes) {
-        call->too_large = true;
-        return 0;
-    }
-    call->body_bytes += n;
-    if (!call->events->body)
-        return buf_put(&call->body, str_n(p, n)) ? n : 0;
-    c->current = call;
-    bool more = call->events->body(call->ctx, str_n(p, n));
-    c->current = NULL;
-    if (call->cancelled)
-        return 0;
     call->paused = !more;
-    return n;
+    return FED_MORE;
 }
 
-/* --- no answer --- */
-
-enum client_failure answer_failure(const struct client_call *call, CURLcode code)
+static void collect(struct client_call *call, struct str bytes)
 {
-    if (call->too_large)
-        return CLIENT_TOO_LARGE;
-    switch (code) {
-    case CURLE_OK:
-        return call->head_done ? CLIENT_OK : CLIENT_BROKEN;
-    case CURLE_URL_MALFORMAT:
-    case CURLE_COULDNT_RESOLVE_HOST:
-        return CLIENT_UNKNOWN_HOST;
-    case CURLE_UNSUPPORTED_PROTOCOL: /* of the URL; or what came was no HTTP */
-        return call->tries ? CLIENT_BROKEN : CLIENT_UNKNOWN_HOST;
-    case CURLE_COULDNT_RESOLVE_PROXY:
-        return CLIENT_CONNECT;
-    case CURLE_COULDNT_CONNECT:
-        return call->refused ? CLIENT_REFUSED_ADDRESS : CLIENT_CONNECT;
-    case CURLE_OPERATION_TIMEDOUT: /* only connecting has a limit of curl's */
-        return CLIENT_CONNECT;
-    case CURLE_SSL_CONNECT_ERROR:
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CERTPROBLEM:
-    case CURLE_SSL_CIPHER:
-    case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_SSL_ISSUER_ERROR:
-    case CURLE_SSL_CRL_BADFILE:
-    case CURLE_SSL_INVALIDCERTSTATUS:
-        return CLIENT_TLS;
-    default:
-        return CLIENT_BROKEN;
+    struct buf *body = &call->body;
+    if (body->n && bytes.p == body->p + body->n) { /* read right into its place */
+        body->n += bytes.n;
+        return;
     }
+    if (body->n == 0 && call->answer.framing == ANSWER_LENGTH) {
+        uint64_t all = bytes.n + call->answer.left;
+        buf_reserve(body, all < MAX_TRUSTED_BYTES ? (size_t)all : MAX_TRUSTED_BYTES);
+    }
+    buf_put(body, bytes);
 }
 
-static struct err *connect_err(const struct client_call *call, CURLcode code)
+static enum fed take_body(struct client_call *call, struct str bytes, bool ended)
 {
-    struct str key = call->route->key;
-    if (code == CURLE_COULDNT_RESOLVE_PROXY)
-        return err_new(ERR_IO, "Could not resolve the host of the proxy to [%.*s]", STR_ARG(key));
-    if (code == CURLE_OPERATION_TIMEDOUT)
-        return err_new(ERR_IO, "Connecting to [%.*s] timed out after [%lldms]", STR_ARG(key),
-                       (long long)call->client->options.connect_timeout_ms);
-    long why = 0;
-    char text[128];
-    curl_easy_getinfo(call->easy, CURLINFO_OS_ERRNO, &why);
-    return err_new(ERR_IO, "Could not connect to [%.*s]: %s", STR_ARG(key),
-                   why ? strerror_r((int)why, text, sizeof text) : "no address left to try");
+    if (bytes.n > call->limits.max_response_bytes - call->body_bytes)
+        return too_large(call);
+    call->body_bytes += bytes.n;
+    if (call->events->body)
+        return tell_body(call, bytes);
+    if (ended && call->body.n == 0)
+        call->in.body = bytes;
+    else
+        collect(call, bytes);
+    return FED_MORE;
 }
 
-static struct err *broken_err(const struct client_call *call, CURLcode code)
+/* --- all of it --- */
+
+static enum fed bad(struct client_call *call)
 {
-    struct str key = call->route->key;
-    if (call->head_broken)
-        return err_new(ERR_IO, "The headers from [%.*s] are larger than [%u] bytes", STR_ARG(key),
-                       MAX_HEAD_BYTES);
-    if (call->upgraded)
-        return err_new(ERR_IO, "[%.*s] switched to another protocol", STR_ARG(key));
-    switch (code) {
-    case CURLE_GOT_NOTHING:
-        return err_new(ERR_IO, "[%.*s] closed the connection without an answer", STR_ARG(key));
-    case CURLE_PARTIAL_FILE:
-        return err_new(ERR_IO, "[%.*s] closed the connection before the end of its answer",
-                       STR_ARG(key));
-    case CURLE_ABORTED_BY_CALLBACK: /* on_prereq */
+    struct str key = route_name(call);
+    const struct http_answer *a = &call->answer;
+    struct err *e =
+        a->head_too_large
+            ? err_new(ERR_IO, "The headers from [%.*s] are larger than [%u] bytes", STR_ARG(key),
+                      HTTP_ANSWER_MAX_HEAD)
+            : err_new(ERR_IO, "The answer of [%.*s] cannot be read: %s", STR_ARG(key), a->reason);
+    call_end(call, CLIENT_BROKEN, e);
+    return FED_OVER;
+}
+
+/* Behind what was gathered before, which lies somewhere before it in the same bytes. */
+static void gather(struct str *all, struct str piece)
+{
+    if (all->n == 0) {
+        *all = piece;
+        return;
+    }
+    memmove((char *)(uintptr_t)all->p + all->n, piece.p, piece.n);
+    all->n += piece.n;
+}
+
+enum fed answer_feed(struct client_call *call, struct http_span in, size_t *rest_out)
+{
+    struct str gathered = {0}, piece;
+    enum http_answer_event event;
+    call->begun = true;
+    while ((event = http_answer_next(&call->answer, &in, &call->in.headers, &piece)) ==
+               HTTP_ANSWER_HEAD ||
+           event == HTTP_ANSWER_BODY) {
+        if (event == HTTP_ANSWER_BODY)
+            gather(&gathered, piece);
+        else if (take_head(call) == FED_OVER)
+            return FED_OVER;
+    }
+    bool ended = event == HTTP_ANSWER_END;
+    if (gathered.n && take_body(call, gathered, ended) == FED_OVER)
+        return FED_OVER;
+    if (event == HTTP_ANSWER_BAD)
+        return bad(call);
+    if (!call->head_done)
+        keep_rest_of_head(call, in);
+    else if (!ended || call->paused)
+        keep_head(call);
+    if (!ended)
+        return FED_MORE;
+    if (call->body.n)
+        call->in.body = buf_str(&call->body);
+    *rest_out = in.n;
+    return FED_END;
+}
+
+/* --- no more bytes --- */
+
+static struct err *cut_err(const struct client_call *call, const char *why)
+{
+    struct str key = route_name(call);
+    if (!call->begun && call->retried)
         return err_new(ERR_IO, "[%.*s] closed the connection twice", STR_ARG(key));
-    default: /* of a proxy that refuses only curl's own words tell */
-        return err_new(ERR_IO, "The exchange with [%.*s] broke off: %s", STR_ARG(key),
-                       call->special && call->detail[0] ? call->detail : curl_easy_strerror(code));
-    }
+    if (why)
+        return err_new(ERR_IO, "The exchange with [%.*s] broke off: %s", STR_ARG(key), why);
+    if (!call->begun)
+        return err_new(ERR_IO, "[%.*s] closed the connection without an answer", STR_ARG(key));
+    return err_new(ERR_IO, "[%.*s] closed the connection before the end of its answer",
+                   STR_ARG(key));
 }
 
-struct err *answer_err(const struct client_call *call, enum client_failure failure, CURLcode code)
+void answer_cut(struct client_call *call, const char *why)
 {
-    struct str key = call->route->key;
-    switch (failure) {
-    case CLIENT_OK:
-        return NULL;
-    case CLIENT_UNKNOWN_HOST:
-        return err_new(ERR_IO, "Could not resolve the host of [%.*s]", STR_ARG(key));
-    case CLIENT_REFUSED_ADDRESS:
-        return err_new(ERR_IO, "The address of [%.*s] is not a public one", STR_ARG(key));
-    case CLIENT_CONNECT:
-        return connect_err(call, code);
-    case CLIENT_TLS: /* curl's words say what is wrong with the certificate */
-        return err_new(ERR_IO, "No secure connection to [%.*s]: %s", STR_ARG(key),
-                       call->detail[0] ? call->detail : curl_easy_strerror(code));
-    case CLIENT_TOO_LARGE:
-        return err_new(ERR_TOO_LARGE, "The answer of [%.*s] is larger than [%zu] bytes",
-                       STR_ARG(key), call->limits.max_response_bytes);
-    default:
-        return broken_err(call, code);
+    struct connection *k = call->connection;
+    if (!call->begun && k->answered && !call->retried) {
+        call->connection = NULL;
+        connection_close(k);
+        call->retried = true;
+        connection_open(call);
+        return;
     }
+    if (why || !http_answer_ends(&call->answer)) {
+        call_end(call, CLIENT_BROKEN, cut_err(call, why));
+        return;
+    }
+    call->in.body = buf_str(&call->body);
+    call_answered(call);
 }

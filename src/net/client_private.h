@@ -1,13 +1,19 @@
 /* client_private: what client's files share.
  *
  *   client.c          the door: sending, cancelling, ending calls; slots and queues; time
- *   client_driver.c   curl's sockets and timers on our loop; the only caller of curl_multi_*
- *   client_request.c  one request into one easy handle
- *   client_answer.c   what comes back: head, body, and why there is none
+ *   client_request.c  one request as bytes
+ *   client_exchange.c one request out and one answer in, on a connection that is open
+ *   client_answer.c   what an answer's bytes mean for its call
+ *   client_pool.c     routes, ways, and the connections that idle
+ *   client_open.c     opening and closing connections: libcurl, and nowhere else
  *
- * A call is in one state at a time. QUEUED: no slot. STARTING: a slot, not yet curl's. RUNNING:
- * curl's. ENDED: over, `done` still to be told from the loop. TELLING: inside done. FREE: pooled.
- */
+ * libcurl resolves names, connects, asks proxies and speaks TLS; HTTP is ours (http_answer.h). Of a
+ * plain connection curl gives up the socket once it is connected, behind TLS it stays and moves the
+ * bytes (curl_easy_send and _recv).
+ *
+ * A call is in one state at a time. QUEUED: no slot. RUNNING: a slot, and a connection that opens
+ * or is open. ENDED: over, `done` still to be told from the loop. TELLING: inside done. FREE:
+ * pooled. A connection has a call, or idles in its way's list. */
 #ifndef INFERD_CLIENT_PRIVATE_H
 #define INFERD_CLIENT_PRIVATE_H
 
@@ -15,55 +21,59 @@
 
 #include "buf.h"
 #include "client.h"
+#include "http_answer.h"
 #include "list.h"
 #include "map.h"
-
-struct half;
 
 /* One scheme, host and port: what max_route_connections counts. */
 struct route {
     struct str key; /* "https://host:port" in lower case, without credentials; NUL after it */
-    long active;    /* calls with a slot */
-    struct list_link waiting; /* calls without one, oldest first */
+    struct str ace; /* of a host that is not ASCII: its name on the wire; else {NULL, 0} */
+    bool tls;
+    long active;              /* calls with a slot */
+    long idle;                /* connections without a call */
+    struct list_link waiting; /* calls without a slot, oldest first */
     struct list_link link;    /* in client->full while calls wait */
+    struct list_link ways;
 };
 
-/* A descriptor that curl wants watched, found by its number. */
-struct watch {
-    struct loop_fd fd;
-    struct half *half;
-    int number;              /* the descriptor */
-    struct list_link opened; /* in call->opened until it is known to be connected or gone */
-    bool ours;               /* a connection's; else a pipe of curl's resolver */
-    bool connected;          /* so on_close_socket will tell when it goes */
-    bool wanted;             /* curl asks for events on it now */
+/* Who may share connections: calls to one route with one policy and one egress. So a connection
+ * that was opened to a private address can never serve a call that may not reach one. */
+struct way {
+    struct list_link link; /* in route->ways */
+    struct route *route;
+    long users; /* its calls and connections; none: it goes */
+    bool allow_private;
+    struct str proxy, ca, certificate; /* copies, with a NUL behind them; {NULL, 0}: none */
+    struct list_link idle;             /* used last is last */
 };
 
-/* One of the two policies. Each has a connection pool of its own, so that a connection opened to a
- * private address can never serve a call that may not reach one. */
-struct half {
+struct connection {
+    struct list_link link; /* in way->idle */
+    struct list_link aged; /* in client->idle, of all ways, idle longest first */
+    struct list_link todo; /* in client->todo: has to be read without an event */
+    struct loop_fd watch;
     struct client *client;
-    CURLM *multi;
-    struct loop_timer timer;
-    int64_t due_ms; /* when curl wants to run; 0: not at a time */
-    bool due;       /* now */
-    CURL *sweeper;
-    bool sweeping;
+    struct way *way;
+    struct client_call *call; /* NULL: idle */
+    CURL *easy;               /* while it opens, and behind TLS; else NULL */
+    char *detail;             /* curl's own words, with easy */
+    int64_t opened_ms, idle_ms;
+    bool opening;
+    bool refused;  /* an address that its way forbids was among those tried */
+    bool answered; /* has served a call before: may turn out to be closed */
+    bool broken;   /* takes no more bytes; an answer may still be there */
 };
 
-enum call_state { CALL_FREE, CALL_QUEUED, CALL_STARTING, CALL_RUNNING, CALL_ENDED, CALL_TELLING };
+enum call_state { CALL_FREE, CALL_QUEUED, CALL_RUNNING, CALL_ENDED, CALL_TELLING };
 
-/* Pooled with its easy handle and buffers: a warm call allocates nothing. */
+/* Pooled with its buffers: a warm call allocates nothing. */
 struct client_call {
-    struct list_link link;   /* by state: a route's queue, starting, running, ended */
-    struct list_link todo;   /* resuming or cancelled */
-    struct list_link opened; /* sockets opened for it, until it has a connection */
+    struct list_link link; /* by state: a route's queue, running, ended */
     enum call_state state;
     struct client *client;
-    struct half *half;
-    struct route *route; /* NULL: the URL is none */
-    CURL *easy;
-    bool special; /* its handle has an egress, and is not used again */
+    struct way *way; /* NULL: the URL is none */
+    struct connection *connection;
     const struct http_out *out;
     const struct client_events *events;
     void *ctx;
@@ -71,24 +81,21 @@ struct client_call {
     struct loop_timer timer;
     int64_t started_ms, last_ms; /* last_ms: when something last came */
 
-    /* The request, as curl borrows it. */
-    struct buf url;   /* with its NUL; what the handle was last set to */
-    CURLU *parsed;    /* the same */
-    struct buf lines; /* NUL-terminated header lines */
-    struct curl_slist nodes[HTTP_MAX_HEADERS + 4];
-    char detail[CURL_ERROR_SIZE]; /* curl's own words */
+    struct buf request; /* the head; behind TLS a small body too */
+    struct str body_out;
+    size_t sent; /* of both */
 
-    /* The answer. */
+    struct http_answer answer;
     struct http_in in;
-    struct buf head; /* the current block of header lines */
-    struct buf body; /* when events->body is NULL */
-    size_t head_bytes, body_bytes;
-    int tries; /* connections used */
-    bool in_block, head_done;
+    struct buf head; /* of an answer that did not come at once */
+    struct buf body; /* the same, when events->body is NULL */
+    size_t body_bytes;
+    bool begun; /* a byte of the answer came */
+    bool head_done;
+    bool retried;   /* on a second connection */
     bool paused;    /* the receiver wants no more for now */
-    bool held;      /* curl was told so and keeps bytes */
-    bool cancelled; /* inside curl; ends without a word */
-    bool refused, too_large, head_broken, upgraded;
+    bool in_event;  /* its head or body event is running */
+    bool cancelled; /* in there; ends without a word */
 
     enum client_failure failure; /* once ENDED */
     struct err *err;
@@ -98,62 +105,90 @@ struct client {
     struct loop *loop;
     struct client_options options;
     char *ca_file;
-    struct half halves[2];  /* 0: public addresses only, 1: any */
-    struct watch **watches; /* by descriptor */
-    size_t n_watches;
-    long n_sockets;
 
     struct map *routes;
     struct route *last_route; /* most calls go where the one before went */
     long active;              /* calls with a slot */
     long n_calls;             /* all under way */
+    long n_idle;              /* connections without a call */
     struct list_link full;    /* routes with waiting calls */
-    struct list_link starting, running, ended;
-    struct list_link resuming, cancelled;
+    struct list_link running, ended;
+    struct list_link todo, idle; /* connections */
     struct client_call **pool;
     size_t n_pool;
+    struct loop_timer work; /* runs client_work soon */
+    struct loop_timer old;  /* closes what idled for too long */
+    bool telling;           /* an event is running: client_free may not be called */
 
-    struct loop_timer kick;  /* runs client_work soon */
-    struct loop_timer sweep; /* closes what idled for too long */
-    bool working;            /* inside client_work or a socket's event */
-    int in_curl;
-    struct client_call *current; /* whose head or body event is running */
+    CURLM *multi;
+    CURLSH *shared;           /* TLS sessions of calls without an egress */
+    struct list_link watches; /* of curl's sockets */
+    struct loop_timer curl_timer;
+    int64_t curl_due_ms; /* when curl wants to run; 0: not at a time */
+    bool curl_due;       /* now */
+    int kept;            /* a socket that curl closes and we keep; -1: none */
+
+    char *scratch; /* SCRATCH_BYTES: what one read brings */
 };
 
-/* --- client.c --- */
-void call_give_slot_back(struct client_call *);
-/* Off curl and off all lists; tells done now or, while the receiver pauses, later. Takes err. */
-void call_end(struct client_call *, enum client_failure, struct err *);
-void call_tell(struct client_call *); /* ENDED: done, then back to the pool */
-void call_recycle(struct client_call *);
-void call_arm(struct client_call *); /* (re)arms the timer when a limit could be passed earlier */
+#define SCRATCH_BYTES (64u << 10) /* a typical answer in one recv */
+#define STREAM_BYTES  (32u << 10) /* what a receiver is told at once: it pauses only in between */
 
-/* --- client_driver.c --- */
-void half_init(struct client *, struct half *);
-void half_deinit(struct half *);
-void client_kick(struct client *); /* runs what is to do from the loop, soon */
-void client_sweep_at(struct client *, int64_t at_ms);
-void watches_free(struct client *);
-/* The call has its connection, on this local port; or it is off curl. What else it opened is gone.
- */
-void driver_connected(struct client_call *, int local_port);
-void driver_detached(struct client_call *);
-/* What every handle needs to use our sockets. */
-void driver_prepare(struct client *, CURL *);
+/* --- client.c --- */
+/* Off its connection (which it closes) and off all lists; done is told soon. Takes err. */
+void call_end(struct client_call *, enum client_failure, struct err *);
+/* Its answer is complete and its connection given back: tells done, now or once it is resumed. */
+void call_answered(struct client_call *);
+void call_drop(struct client_call *); /* was cancelled: no word, its connection closes */
+void call_arm(struct client_call *);  /* (re)arms the timer when a limit could be passed earlier */
+void client_work_soon(struct client *);
 
 /* --- client_request.c --- */
-CURL *request_handle_new(struct client *, struct client_call *);
-/* The call's http_out into its handle. NULL: fine; else why it cannot be sent (static). */
-const char *request_set(struct client_call *, enum client_failure *failure_out);
-/* What is set once, on a handle of its own. */
-void request_egress(struct client_call *, const struct client_egress *);
-/* "scheme://host:port" of a URL in lower case, without credentials; false: no such URL. */
-bool request_route_key(struct str url, char *out, size_t cap, size_t *n_out);
+/* The parts of a URL that matter here, views into it. */
+struct url_parts {
+    struct str user;      /* "name:password" as written; {NULL, 0}: none */
+    struct str authority; /* "host:port" as written */
+    struct str target;    /* path and query as written, perhaps without the '/' */
+    bool tls;
+};
+bool url_take_apart(struct str url, struct url_parts *out);
+/* The call's http_out into call->request. NULL: fine; else why it cannot be sent (static). */
+const char *request_build(struct client_call *, const struct url_parts *);
+
+/* --- client_exchange.c --- */
+void exchange_begin(struct connection *); /* its call's request; the connection is open */
+void exchange_read(struct connection *);  /* what has come, or that nothing will */
+void exchange_ready(struct loop_fd *, uint32_t events);
 
 /* --- client_answer.c --- */
-size_t on_header(char *p, size_t size, size_t n, void *call);
-size_t on_body(char *p, size_t size, size_t n, void *call);
-enum client_failure answer_failure(const struct client_call *, CURLcode);
-struct err *answer_err(const struct client_call *, enum client_failure, CURLcode);
+/* The next bytes of the call's answer. MORE: all taken. OVER: the call has ended or was cancelled,
+ * and neither it nor its connection may be looked at again. END: complete, with *rest_out bytes
+ * that are not part of it. */
+enum fed { FED_MORE, FED_END, FED_OVER };
+enum fed answer_feed(struct client_call *, struct http_span in, size_t *rest_out);
+void answer_reset(struct client_call *);
+/* The peer has closed, or the connection broke with these words (NULL: it was closed). */
+void answer_cut(struct client_call *, const char *why);
+
+/* --- client_pool.c --- */
+struct way *way_get(struct client *, const struct url_parts *, const struct client_limits *);
+void way_leave(struct client *, struct way *); /* one user less; it may go */
+void ways_free(struct client *);               /* all routes; no call is left */
+struct connection *idle_take(struct way *);    /* NULL: none idles */
+void idle_put(struct connection *);            /* idle, or closed if it must not be used again */
+void idle_leave(struct connection *);          /* off the lists of the idle ones */
+void idle_make_room(struct client *, struct way *); /* for one that will be opened */
+
+/* --- client_open.c --- */
+void curl_begin(struct client *);
+void curl_end(struct client *);
+void curl_run(struct client *); /* what is due, and the connections that are open by now */
+void connection_open(struct client_call *);
+void connection_close(struct connection *); /* frees it */
+enum io { IO_DONE, IO_AGAIN, IO_CLOSED, IO_BROKEN };
+/* Behind TLS. DONE: *n_out bytes were moved. BROKEN: *why_out says how; valid until the next call.
+ */
+enum io tls_send(struct connection *, struct str, size_t *n_out, const char **why_out);
+enum io tls_recv(struct connection *, char *p, size_t n, size_t *n_out, const char **why_out);
 
 #endif

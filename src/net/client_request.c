@@ -1,239 +1,176 @@
-/* client's requests: an http_out into an easy handle.
- *
- * Handles are reused without a reset: what never changes is set once, the rest per call. curl reads
- * the header list and the body where they lie; the list's nodes and lines are the call's own, so a
- * header costs no malloc. Header lines are checked here: whatever a setting may hold, it cannot
- * smuggle in a second header or a second request.
- *
- * Pitfalls of libcurl 7.88 behind these options: its HTTP/2 fails answers that come before the
- * body was read, so 1.1 is asked for by name; "Expect:" must be emptied or large bodies wait a
- * second; without NOSIGNAL every action costs two sigaction calls; without QUICK_EXIT a cancelled
- * call waits for its name to be resolved, and the loop with it. */
-#include <stdlib.h>
-
-#include "bug.h"
+/* client's requests: an http_out as bytes. Head lines are checked here: whatever a setting may
+ * hold, it cannot smuggle in a second header or a second request. Source: RFC 9112 section 3, RFC
+ * 7617 (Basic). */
 #include "client_private.h"
 
-#define READ_BYTES (64L << 10)  /* a typical answer in one recv */
-#define MANY_BYTES (512u << 10) /* below what makes curl ask before it sends */
-
-static int on_prereq(void *arg, char *ip, char *local_ip, int port, int local_port)
-{
-    struct client_call *call = arg;
-    /* curl tries again by itself when a connection that had idled turns out to be closed; with many
-     * of those in the pool up to five times. Once is enough: the body may have been read. */
-    if (call->cancelled || ++call->tries > 2)
-        return CURL_PREREQFUNC_ABORT;
-    driver_connected(call, local_port);
-    return CURL_PREREQFUNC_OK;
-}
-
-CURL *request_handle_new(struct client *c, struct client_call *call)
-{
-    CURL *h = curl_easy_init();
-    BUG_ON(!h);
-    driver_prepare(c, h);
-    curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(h, CURLOPT_QUICK_EXIT, 1L);
-    curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(h, CURLOPT_PROXY, ""); /* not from the environment either */
-    curl_easy_setopt(h, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(h, CURLOPT_PATH_AS_IS, 1L); /* what was signed is what is sent */
-    curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 1L);
-    curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 2L);
-    if (c->ca_file)
-        curl_easy_setopt(h, CURLOPT_CAINFO, c->ca_file);
-    curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, (long)c->options.connect_timeout_ms);
-    curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(h, CURLOPT_BUFFERSIZE, READ_BYTES);
-    curl_easy_setopt(h, CURLOPT_ERRORBUFFER, call->detail);
-    curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
-    curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(h, CURLOPT_PREREQFUNCTION, on_prereq);
-    call->parsed = curl_url();
-    BUG_ON(!call->parsed);
-    curl_easy_setopt(h, CURLOPT_PRIVATE, call);
-    curl_easy_setopt(h, CURLOPT_HEADERDATA, call);
-    curl_easy_setopt(h, CURLOPT_WRITEDATA, call);
-    curl_easy_setopt(h, CURLOPT_PREREQDATA, call);
-    curl_easy_setopt(h, CURLOPT_OPENSOCKETDATA, call);
-    return h;
-}
-
-/* --- another way out --- */
-
-static void set_blob(CURL *h, CURLoption option, struct str pem)
-{
-    struct curl_blob blob = {(void *)(uintptr_t)pem.p, pem.n, CURL_BLOB_COPY};
-    if (pem.n)
-        curl_easy_setopt(h, option, &blob);
-}
-
-void request_egress(struct client_call *call, const struct client_egress *egress)
-{
-    CURL *h = call->easy;
-    if (egress->proxy) {
-        curl_easy_setopt(h, CURLOPT_PROXY, egress->proxy);
-        curl_easy_setopt(h, CURLOPT_NOPROXY, ""); /* not from the environment */
-        curl_easy_setopt(h, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-        curl_easy_setopt(h, CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE); /* keys are not for it */
-    }
-    if (egress->ca.n) { /* and no others: the system's would be a way around it */
-        curl_easy_setopt(h, CURLOPT_CAINFO, NULL);
-        curl_easy_setopt(h, CURLOPT_CAPATH, NULL);
-        set_blob(h, CURLOPT_CAINFO_BLOB, egress->ca);
-    }
-    set_blob(h, CURLOPT_SSLCERT_BLOB, egress->certificate);
-    set_blob(h, CURLOPT_SSLKEY_BLOB, egress->key);
-}
+#define MAX_URL_BYTES (64u << 10)
+/* A body that fits one TLS record together with its head goes with it, in one write. */
+#define MAX_JOINED_BYTES (16u << 10)
 
 /* --- the URL --- */
 
-bool request_route_key(struct str url, char *out, size_t cap, size_t *n_out)
+static bool is_visible(struct str s)
 {
-    for (size_t i = 0; i < url.n; i++) {
-        if ((unsigned char)url.p[i] <= ' ' || url.p[i] == 0x7f)
-            return false;
-    }
-    size_t scheme = str_find(url, STR("://"));
-    if (scheme == SIZE_MAX || !(str_eq_nocase(str_sub(url, 0, scheme), STR("http")) ||
-                                str_eq_nocase(str_sub(url, 0, scheme), STR("https"))))
+    unsigned char bad = 0; /* no early exit: makes vector code */
+    for (size_t i = 0; i < s.n; i++)
+        bad |= (unsigned char)((unsigned char)s.p[i] <= ' ' || s.p[i] == 0x7f);
+    return !bad;
+}
+
+bool url_take_apart(struct str url, struct url_parts *out)
+{
+    *out = (struct url_parts){0};
+    size_t at;
+    if (url.n > 7 && str_eq_nocase(str_n(url.p, 7), STR("http://")))
+        at = 7;
+    else if (url.n > 8 && str_eq_nocase(str_n(url.p, 8), STR("https://")))
+        at = 8;
+    else
         return false;
-    size_t start = scheme + 3, end = start;
-    for (; end < url.n && !memchr("/?#\\", url.p[end], 4); end++) {
+    out->tls = at == 8;
+    size_t start = at, end = at;
+    for (; end < url.n && url.p[end] != '/' && url.p[end] != '?' && url.p[end] != '#'; end++) {
         if (url.p[end] == '@')
             start = end + 1;
     }
-    if (start == end || scheme + 3 + (end - start) > cap)
-        return false;
-    size_t n = 0;
-    for (size_t i = 0; i < end; i++) {
-        char c = url.p[i];
-        if (i < scheme + 3 || i >= start)
-            out[n++] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
-    }
-    *n_out = n;
-    return true;
-}
-
-/* A parsed URL saves curl from parsing it for each request, which is a tenth of its work. Both
- * options are set, since a repeated attempt looks at the text. */
-static const char *set_url(struct client_call *call)
-{
-    struct str url = call->out->url;
-    if (call->url.n == url.n + 1 && memcmp(call->url.p, url.p, url.n) == 0)
-        return NULL; /* as before */
-    buf_clear(&call->url);
-    buf_put(&call->url, url);
-    buf_char(&call->url, '\0');
-    bool fits = !call->url.full;
-    if (!fits || curl_url_set(call->parsed, CURLUPART_URL, call->url.p, CURLU_PATH_AS_IS) != 0) {
-        buf_clear(&call->url);
-        return fits ? "The URL is not valid" : "The URL is too long";
-    }
-    curl_easy_setopt(call->easy, CURLOPT_URL, call->url.p);
-    curl_easy_setopt(call->easy, CURLOPT_CURLU, call->parsed);
-    return NULL;
+    out->authority = str_n(url.p + start, end - start);
+    if (start > at)
+        out->user = str_n(url.p + at, start - 1 - at);
+    struct str rest = str_n(url.p + end, url.n - end);
+    const char *fragment = rest.n ? memchr(rest.p, '#', rest.n) : NULL;
+    out->target = fragment ? str_n(rest.p, (size_t)(fragment - rest.p)) : rest;
+    return start < end && is_visible(url) && !memchr(url.p + at, '\\', end - at);
 }
 
 /* --- headers --- */
 
-static bool name_ok(struct str s)
-{
-    for (size_t i = 0; i < s.n; i++) {
-        if ((unsigned char)s.p[i] <= ' ' || (unsigned char)s.p[i] >= 0x7f || s.p[i] == ':' ||
-            s.p[i] == ';')
-            return false;
-    }
-    return s.n > 0;
-}
-
 static bool value_ok(struct str s)
 {
+    unsigned char bad = 0;
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
-        if ((c < ' ' && c != '\t') || c == 0x7f)
-            return false;
+        bad |= (unsigned char)((c < ' ' && c != '\t') || c == 0x7f);
     }
-    return true;
+    return !bad;
 }
 
-/* The framing of the message is curl's business: a wrong length would let one caller's bytes be
- * read as the next one's request. */
-static bool is_framing(struct str name)
+static void put_line(struct buf *out, struct str name, struct str value)
 {
-    static const struct str ours[] = {STR_INIT("content-length"), STR_INIT("transfer-encoding"),
-                                      STR_INIT("expect")};
-    for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++) {
-        if (str_eq_nocase(name, ours[i]))
-            return true;
+    char *p = buf_reserve(out, name.n + value.n + 4);
+    if (!p)
+        return;
+    memcpy(p, name.p, name.n);
+    p += name.n;
+    *p++ = ':';
+    if (value.n) {
+        *p++ = ' ';
+        memcpy(p, value.p, value.n);
+        p += value.n;
     }
-    return false;
+    *p++ = '\r';
+    *p++ = '\n';
+    out->n = (size_t)(p - out->p);
 }
 
-/* "Name: value", or curl's "Name;" for an empty value. */
-static void put_line(struct buf *lines, struct str name, struct str value)
+/* What the caller may say instead of us. */
+struct given {
+    bool host, accept, agent, authorization;
+};
+
+/* False: the framing of the message is ours, and the line is left out. A wrong length would let one
+ * caller's bytes be read as the next one's request. */
+static bool note(struct given *g, struct str name)
 {
-    buf_put(lines, name);
-    buf_put(lines, value.n ? STR(": ") : STR(";"));
-    buf_put(lines, value);
-    buf_char(lines, '\0');
+    switch (name.n) {
+    case 4:
+        g->host |= str_eq_nocase(name, STR("host"));
+        return true;
+    case 6:
+        g->accept |= str_eq_nocase(name, STR("accept"));
+        return !str_eq_nocase(name, STR("expect"));
+    case 10:
+        g->agent |= str_eq_nocase(name, STR("user-agent"));
+        return true;
+    case 13:
+        g->authorization |= str_eq_nocase(name, STR("authorization"));
+        return true;
+    case 14:
+        return !str_eq_nocase(name, STR("content-length"));
+    case 17:
+        return !str_eq_nocase(name, STR("transfer-encoding"));
+    default:
+        return true;
+    }
 }
 
-/* What curl would add by itself is taken out or replaced, where it would. */
-static size_t put_defaults(struct buf *lines, const struct http_headers *hs, size_t body_n,
-                           bool has_body)
+static const char *put_given(struct buf *out, const struct http_headers *hs, struct given *g)
 {
-    struct str ignored;
-    size_t n = 0;
-    if (!http_header_get(hs, STR("user-agent"),
-                         &ignored)) { /* curl's own option formats it twice */
-        put_line(lines, STR("User-Agent"), STR("inferd/" INFERD_VERSION));
-        n++;
-    }
-    if (has_body && !http_header_get(hs, STR("content-type"), &ignored)) {
-        buf_put(lines, str_n("Content-Type:", 14)); /* curl would call it a form */
-        n++;
-    }
-    if (body_n >= MANY_BYTES) {
-        buf_put(lines, str_n("Expect:", 8)); /* curl would ask, and wait a second for an answer */
-        n++;
-    }
-    return n;
-}
-
-static const char *set_headers(struct client_call *call, bool has_body)
-{
-    const struct http_out *out = call->out;
-    struct buf *lines = &call->lines;
-    size_t n = 0;
-    buf_clear(lines);
-    for (size_t i = 0; i < out->headers.n; i++) {
-        struct str name = out->headers.h[i].name, value = out->headers.h[i].value;
-        if (!name_ok(name))
+    for (size_t i = 0; i < hs->n; i++) {
+        struct str name = hs->h[i].name, value = hs->h[i].value;
+        if (!http_is_token(name))
             return "The name of a header holds a character that is not allowed";
         if (!value_ok(value))
             return "The value of a header holds a character that is not allowed";
-        if (is_framing(name))
-            continue;
-        put_line(lines, name, value);
-        n++;
+        if (note(g, name))
+            put_line(out, name, value);
     }
-    n += put_defaults(lines, &out->headers, has_body ? out->body.n : 0, has_body);
-    if (lines->full)
-        return "The headers are too large";
-    char *p = lines->p; /* no longer moves */
-    for (size_t i = 0; i < n; i++) {
-        call->nodes[i].data = p;
-        call->nodes[i].next = i + 1 < n ? &call->nodes[i + 1] : NULL;
-        p += strlen(p) + 1;
-    }
-    curl_easy_setopt(call->easy, CURLOPT_HTTPHEADER, n ? call->nodes : NULL);
     return NULL;
 }
 
-/* --- method and body --- */
+/* --- credentials in the URL --- */
+
+static void put_base64(struct buf *out, struct str s)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < s.n; i += 3) {
+        unsigned w = 0;
+        for (size_t j = 0; j < 3; j++)
+            w = w << 8 | (i + j < s.n ? (unsigned char)s.p[i + j] : 0u);
+        buf_char(out, digits[w >> 18]);
+        buf_char(out, digits[w >> 12 & 63]);
+        buf_char(out, i + 1 < s.n ? digits[w >> 6 & 63] : '=');
+        buf_char(out, i + 2 < s.n ? digits[w & 63] : '=');
+    }
+}
+
+static bool put_basic(struct buf *out, struct arena *arena, struct str user)
+{
+    struct str plain;
+    if (!http_unescape(arena, user, &plain))
+        return false;
+    buf_put(out, STR("Authorization: Basic "));
+    put_base64(out, memchr(plain.p, ':', plain.n) ? plain
+                                                  : arena_printf(arena, "%.*s:", STR_ARG(plain)));
+    buf_put(out, STR("\r\n"));
+    return true;
+}
+
+/* --- the whole --- */
+
+/* As signatures have it too: as written, without the scheme's own port. */
+static struct str wire_host(const struct client_call *call, const struct url_parts *url)
+{
+    if (call->way->route->ace.n)
+        return call->way->route->ace;
+    struct str host = url->authority, port = url->tls ? STR(":443") : STR(":80");
+    return str_ends(host, port) ? str_sub(host, 0, host.n - port.n) : host;
+}
+
+/* A proxy is told the whole URL, except for what goes through it unread. */
+static void put_request_line(struct client_call *call, const struct url_parts *url)
+{
+    struct buf *out = &call->request;
+    buf_cstr(out, http_method_name(call->out->method));
+    buf_char(out, ' ');
+    if (call->way->proxy.n && !url->tls) {
+        buf_put(out, STR("http://"));
+        buf_put(out, call->way->route->ace.n ? call->way->route->ace : url->authority);
+    }
+    if (url->target.n == 0 || url->target.p[0] != '/')
+        buf_char(out, '/');
+    buf_put(out, url->target);
+    buf_put(out, STR(" HTTP/1.1\r\n"));
+}
 
 static bool sends_body(const struct http_out *out)
 {
@@ -241,34 +178,48 @@ static bool sends_body(const struct http_out *out)
            (out->body.n && out->method != HTTP_HEAD);
 }
 
-static void set_method(struct client_call *call, bool has_body)
+static void put_length(struct buf *out, size_t n)
 {
-    CURL *h = call->easy;
-    const struct http_out *out = call->out;
-    enum method implied = HTTP_POST;
-    if (has_body) {
-        curl_easy_setopt(h, CURLOPT_POST, 1L);
-        curl_easy_setopt(h, CURLOPT_POSTFIELDS, out->body.n ? out->body.p : "");
-        curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)out->body.n);
-    } else if (out->method == HTTP_HEAD) {
-        curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
-        implied = HTTP_HEAD;
-    } else {
-        curl_easy_setopt(h, CURLOPT_HTTPGET, 1L);
-        implied = HTTP_GET;
-    }
-    curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST,
-                     out->method == implied ? NULL : http_method_name(out->method));
+    char digits[20];
+    size_t at = sizeof digits;
+    do
+        digits[--at] = (char)('0' + n % 10);
+    while ((n /= 10) != 0);
+    put_line(out, STR("Content-Length"), str_n(digits + at, sizeof digits - at));
 }
 
-const char *request_set(struct client_call *call, enum client_failure *failure_out)
+static void put_body(struct client_call *call, struct str body)
 {
-    bool has_body = sends_body(call->out);
-    *failure_out = CLIENT_UNKNOWN_HOST;
-    const char *wrong = set_url(call);
+    bool joins = call->way->route->tls && call->request.n + body.n <= MAX_JOINED_BYTES;
+    if (joins)
+        buf_put(&call->request, body);
+    call->body_out = joins ? (struct str){0} : body;
+}
+
+const char *request_build(struct client_call *call, const struct url_parts *url)
+{
+    const struct http_out *out = call->out;
+    struct buf *to = &call->request;
+    struct given given = {0};
+    buf_clear(to);
+    if (out->url.n > MAX_URL_BYTES)
+        return "The URL is too long";
+    put_request_line(call, url);
+    const char *wrong = put_given(to, &out->headers, &given);
     if (wrong)
         return wrong;
-    *failure_out = CLIENT_BROKEN;
-    set_method(call, has_body);
-    return set_headers(call, has_body);
+    if (!given.host)
+        put_line(to, STR("Host"), wire_host(call, url));
+    if (!given.agent)
+        buf_put(to, STR("User-Agent: inferd/" INFERD_VERSION "\r\n"));
+    if (!given.accept)
+        buf_put(to, STR("Accept: */*\r\n"));
+    if (url->user.n && !given.authorization && !put_basic(to, out->arena, url->user))
+        return "The credentials in the URL are not valid";
+    bool has_body = sends_body(out);
+    if (has_body)
+        put_length(to, out->body.n);
+    buf_put(to, STR("\r\n"));
+    put_body(call, has_body ? out->body : (struct str){0});
+    return to->full ? "The headers are too large" : NULL;
 }

@@ -21,6 +21,15 @@ static const bool is_token[256] = {
     ['v'] = 1, ['w'] = 1, ['x'] = 1, ['y'] = 1, ['z'] = 1,
 };
 
+bool http_is_token(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if (!is_token[(unsigned char)s.p[i]])
+            return false;
+    }
+    return s.n > 0;
+}
+
 /* ---- finding the end ---- */
 
 static int scan_fail(struct http_scan *s, int status, const char *reason)
@@ -179,9 +188,8 @@ static int parse_request_line(struct http_head *h, struct str line)
     if (!sp)
         return fail(h, 400, "malformed request line");
     struct str target = str_n(rest.p, (size_t)(sp - rest.p));
-    for (size_t i = 0; i < method.n; i++)
-        if (!is_token[(unsigned char)method.p[i]])
-            return fail(h, 400, "invalid character in the method");
+    if (!http_is_token(method))
+        return fail(h, 400, "invalid character in the method");
     int status = parse_version(h, str_n(sp + 1, rest.n - target.n - 1));
     if (status == 0)
         status = parse_method(h, method);

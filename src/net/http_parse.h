@@ -53,6 +53,8 @@ struct http_head {
 int http_head_parse(const struct http_scan *, const char *p, struct http_head *out,
                     struct http_headers *headers_out);
 
+bool http_is_token(struct str); /* RFC 9110 5.6.2: what a method or a header's name is made of */
+
 /* The chunked coding. Zero-initialise before the first byte. Extensions are skipped and trailers
  * ignored, both within limits. */
 struct http_chunked {
