@@ -1,0 +1,754 @@
+/* The registry over a real store and a real folder: what is acknowledged is there after reopening,
+ * whatever a crash left is not; names clash as Elasticsearch says. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "store_testing.h"
+#include "trained_model.h"
+
+#define VOCABULARY "{\"vocabulary\":[\"[PAD]\",\"[UNK]\",\"[CLS]\",\"[SEP]\",\"a\"]}"
+#define CONFIG                                                                                     \
+    "{\"model_type\":\"pytorch\",\"description\":\"d\",\"tags\":[\"t1\"],"                         \
+    "\"inference_config\":{\"text_embedding\":{\"embedding_size\":4}},"                            \
+    "\"input\":{\"field_names\":[\"text_field\"]},\"metadata\":{\"per_deployment_memory_bytes\":"  \
+    "12.5},\"prefix_strings\":{\"search\":\"query: \"}}"
+#define PACKAGE                                                                                    \
+    "{\"packaged_model_id\":\"p\",\"size\":6,\"sha256\":\"00\",\"description\":\"of p\","          \
+    "\"model_type\":\"pytorch\",\"tags\":[\"x\"],\"inference_config\":{\"text_expansion\":{}},"    \
+    "\"vocabulary_file\":\"p.vocab.json\"}"
+
+struct world {
+    struct test_folder folder;
+    char models[96];
+    struct store *store;
+    struct registry *registry;
+    struct arena *arena;
+};
+
+static struct world w;
+
+static void open_world(void)
+{
+    assert_ok(store_open("sqlite", w.folder.data, &w.store));
+    struct registry_options o = {
+        .store = w.store, .path_data = w.folder.data, .path_models = w.models};
+    assert_ok(registry_open(&o, &w.registry));
+}
+
+static void close_world(void)
+{
+    registry_close(w.registry);
+    store_close(w.store);
+}
+
+static void reopen(void)
+{
+    close_world();
+    open_world();
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    quiet_log();
+    test_folder_make(&w.folder);
+    snprintf(w.models, sizeof w.models, "%s/models", w.folder.root);
+    mkdir(w.models, 0700);
+    w.arena = arena_new(ARENA_NO_LIMIT);
+    open_world();
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    close_world();
+    arena_free(w.arena);
+    test_folder_remove(&w.folder);
+    return 0;
+}
+
+/* --- the shortest ways to say things --- */
+
+static const struct json *parse(const char *text)
+{
+    const struct json *root = NULL;
+    assert_ok(json_parse(w.arena, str_c(text), &root));
+    return root;
+}
+
+static struct err *put(const char *id, const char *config)
+{
+    struct trained_model *m = NULL;
+    struct err *e = registry_put(w.registry, str_c(id), parse(config), NULL, &m);
+    trained_model_unref(m);
+    return e;
+}
+
+static struct err *part(const char *id, uint32_t i, uint32_t n, int64_t total, const char *bytes)
+{
+    return registry_put_part(w.registry, str_c(id), i, n, total, str_c(bytes));
+}
+
+static struct err *vocabulary(const char *id)
+{
+    return registry_put_vocabulary(w.registry, str_c(id), STR(VOCABULARY), parse(VOCABULARY));
+}
+
+static struct err *files(const char *id, struct model_files *out)
+{
+    struct trained_model *m;
+    TRY(registry_get(w.registry, str_c(id), &m));
+    struct err *e = registry_files(w.registry, m, w.arena, out);
+    trained_model_unref(m);
+    return e;
+}
+
+static struct str path(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+static struct str path(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    struct str rest = arena_vprintf(w.arena, fmt, ap);
+    va_end(ap);
+    return arena_printf(w.arena, "%s/%.*s", w.folder.data, STR_ARG(rest));
+}
+
+static bool there(struct str p)
+{
+    struct stat st;
+    return lstat(p.p, &st) == 0;
+}
+
+static void write_file(struct str p, const char *text)
+{
+    FILE *f = fopen(p.p, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static void assert_file(const char *name, const char *text)
+{
+    char got[256] = "";
+    FILE *f = fopen(name, "r");
+    assert_non_null(f);
+    size_t n = fread(got, 1, sizeof got - 1, f);
+    fclose(f);
+    assert_int_equal(n, strlen(text));
+    assert_string_equal(got, text);
+}
+
+static const char *rendered(const char *id, struct trained_model_show show)
+{
+    struct trained_model *m;
+    struct buf b;
+    struct json_out out;
+    buf_init(&b, 1 << 20);
+    json_out_init(&out, &b);
+    assert_ok(registry_get(w.registry, str_c(id), &m));
+    assert_ok(registry_aliases(w.registry, m->model_id, w.arena, &show.aliases, &show.n_aliases));
+    trained_model_render(&out, m, &show);
+    trained_model_unref(m);
+    const char *text = arena_cstr(w.arena, buf_str(&b));
+    buf_deinit(&b);
+    return text;
+}
+
+static bool defined(const char *id)
+{
+    struct trained_model *m;
+    assert_ok(registry_get(w.registry, str_c(id), &m));
+    bool yes = m->fully_defined;
+    trained_model_unref(m);
+    return yes;
+}
+
+/* --- PUT --- */
+
+static void test_shows_in_elasticsearch_order(void **state)
+{
+    (void)state;
+    static const char want[] =
+        "{\"model_id\":\"m\",\"model_type\":\"pytorch\",\"description\":\"d\",\"tags\":[\"t1\"],"
+        "\"metadata\":{\"per_deployment_memory_bytes\":12.5,\"model_aliases\":[\"al\",\"be\"]},"
+        "\"input\":{\"field_names\":[\"text_field\"]},\"inference_config\":{\"text_embedding\":{"
+        "\"vocabulary\":{\"index\":\".ml-inference-native-000002\"},\"tokenization\":{\"bert\":{"
+        "\"do_lower_case\":false,\"with_special_tokens\":true,\"max_sequence_length\":512,"
+        "\"truncate\":\"first\",\"span\":-1}},\"embedding_size\":4}},\"location\":{\"index\":{"
+        "\"name\":\".ml-inference-native-000002\"}},\"prefix_strings\":{\"search\":\"query: \"},"
+        "\"fully_defined\":false}";
+    assert_ok(put("m", CONFIG));
+    assert_ok(registry_put_alias(w.registry, STR("be"), STR("m"), false));
+    assert_ok(registry_put_alias(w.registry, STR("al"), STR("m"), false));
+    struct trained_model_show how = {.exclude_generated = true, .definition_status = true};
+    assert_string_equal(rendered("m", how), want);
+    reopen();
+    assert_string_equal(rendered("be", how), want);
+    assert_non_null(strstr(rendered("m", (struct trained_model_show){.human = true}),
+                           "\"model_size\":\"0b\",\"model_size_bytes\":0,\"estimated_operations\":"
+                           "0,\"license_level\":\"platinum\",\"description\""));
+}
+
+static void test_input_defaults(void **state)
+{
+    (void)state;
+    assert_ok(put("m", "{\"model_type\":\"pytorch\",\"inference_config\":{\"pass_through\":{}}}"));
+    assert_non_null(strstr(rendered("m", (struct trained_model_show){0}),
+                           "\"input\":{\"field_names\":[\"input\"]}"));
+}
+
+#define OK_CONFIG "\"inference_config\":{\"pass_through\":{}}"
+
+static void test_refuses_configs(void **state)
+{
+    static const struct {
+        const char *id, *config;
+        enum err_kind kind;
+        const char *text;
+    } cases[] = {
+        {"m", "{\"model_type\":\"pytorch\"}", ERR_REQUEST,
+         "Validation Failed: 1: [inference_config] must not be null.;"},
+        {"A", "{\"model_type\":\"pytorch\"," OK_CONFIG "}", ERR_REQUEST,
+         "1: Invalid model_id; 'A' can contain lowercase alphanumeric (a-z and 0-9), hyphens or "
+         "underscores; must start and end with alphanumeric;"},
+        {".m", "{\"model_type\":\"pytorch\"," OK_CONFIG "}", ERR_REQUEST, "Invalid model_id; '.m'"},
+        {"../m", "{\"model_type\":\"pytorch\"," OK_CONFIG "}", ERR_REQUEST, "Invalid model_id;"},
+        {"a/b", "{\"model_type\":\"pytorch\"," OK_CONFIG "}", ERR_REQUEST, "Invalid model_id;"},
+        {"..", "{\"model_type\":\"pytorch\"," OK_CONFIG "}", ERR_REQUEST, "Invalid model_id;"},
+        {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+         "{\"model_type\":\"pytorch\"," OK_CONFIG "}", ERR_REQUEST,
+         "cannot contain more than 64 characters."},
+        {"m", "{\"model_type\":\"pytorch\",\"tags\":[\"m\"]," OK_CONFIG "}", ERR_REQUEST,
+         "1: none of the tags must equal the model_id;"},
+        {"m", "{\"model_type\":\"pytorch\",\"tags\":[\"B\"]," OK_CONFIG "}", ERR_REQUEST,
+         "1: Invalid tags; 'B' can contain"},
+        {"m", "{\"model_type\":\"pytorch\",\"version\":\"1\",\"create_time\":1," OK_CONFIG "}",
+         ERR_REQUEST,
+         "1: illegal to set [version] at inference model creation;2: illegal to set [create_time] "
+         "at inference model creation;"},
+        {"m", "{\"model_type\":\"pytorch\",\"metadata\":{\"model_aliases\":[]}," OK_CONFIG "}",
+         ERR_REQUEST, "illegal to set [metadata.model_aliases] at inference model creation"},
+        {"m", "{" OK_CONFIG "}", ERR_REQUEST, "either a model [definition] or [location]"},
+        {"m", "{\"model_type\":\"pytorch\",\"definition\":{}," OK_CONFIG "}", ERR_REQUEST,
+         "[definition] must not be set"},
+        {"m", "{\"model_typ\":\"pytorch\"}", ERR_X_CONTENT,
+         "[1:2] [trained_model_config] unknown field [model_typ]"},
+        {"m", "{\"description\":{}}", ERR_X_CONTENT,
+         "[trained_model_config] description doesn't support values of type: START_OBJECT"},
+        {"m", "{\"model_type\":\"tree_ensemble\"}", ERR_X_CONTENT,
+         "failed to parse field [model_type]"},
+        {"m", "{\"input\":{\"field_names\":[\"a\",\"b\"]}}", ERR_X_CONTENT,
+         "failed to parse field [input]"},
+        {"m", "{\"inference_config\":{\"nope\":{}}}", ERR_X_CONTENT,
+         "failed to parse field [inference_config]"},
+        {"m", "{\"model_id\":\"n\"}", ERR_X_CONTENT, "failed to parse field [model_id]"},
+        {"m", "{\"prefix_strings\":{\"other\":\"\"}}", ERR_X_CONTENT,
+         "failed to parse field [prefix_strings]"},
+        {"m", "{\"model_size_bytes\":-1}", ERR_X_CONTENT,
+         "failed to parse field [model_size_bytes]"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_err(put(cases[i].id, cases[i].config), cases[i].kind, cases[i].text);
+    struct trained_model **list;
+    size_t n;
+    assert_ok(registry_find(w.registry, STR("*"), true, w.arena, &list, &n));
+    assert_int_equal(n, 0);
+}
+
+static void test_names_are_unique(void **state)
+{
+    (void)state;
+    assert_ok(put("m", CONFIG));
+    assert_ok(registry_put_alias(w.registry, STR("al"), STR("m"), false));
+    assert_err(put("m", CONFIG), ERR_EXISTS, "Trained machine learning model [m] already exists");
+    assert_err(put("al", CONFIG), ERR_STATUS,
+               "requested model_id [al] is the same as an existing model_alias. Model "
+               "model_aliases and ids must be unique");
+    assert_err(put("t1", CONFIG), ERR_REQUEST, "none of the tags must equal the model_id");
+    assert_err(put("t1", "{\"model_type\":\"pytorch\"," OK_CONFIG "}"), ERR_STATUS,
+               "The provided model_id t1 must not match existing tags.");
+    assert_err(put("n", "{\"model_type\":\"pytorch\",\"tags\":[\"u\",\"m\"]," OK_CONFIG "}"),
+               ERR_STATUS, "The provided tags [m] must not match existing model_ids.");
+}
+
+/* --- finding --- */
+
+static void assert_found(const char *expression, const char *want)
+{
+    struct trained_model **list;
+    struct buf b;
+    size_t n;
+    buf_init(&b, 4096);
+    assert_ok(registry_find(w.registry, str_c(expression), true, w.arena, &list, &n));
+    for (size_t i = 0; i < n; i++) {
+        buf_printf(&b, "%.*s ", STR_ARG(list[i]->model_id));
+        trained_model_unref(list[i]);
+    }
+    buf_char(&b, '\0');
+    assert_string_equal(b.p, want);
+    buf_deinit(&b);
+}
+
+static struct err *not_found(const char *expression, bool allow_no_match)
+{
+    struct trained_model **list;
+    size_t n;
+    return registry_find(w.registry, str_c(expression), allow_no_match, w.arena, &list, &n);
+}
+
+static void test_finds_lists(void **state)
+{
+    static const char config[] = "{\"model_type\":\"pytorch\"," OK_CONFIG "}";
+    (void)state;
+    assert_found("", "");
+    assert_ok(put("b1", config));
+    assert_ok(put("a1", config));
+    assert_ok(put("a2", config));
+    assert_ok(registry_put_alias(w.registry, STR("zed"), STR("a2"), false));
+    assert_found("", "a1 a2 b1 ");
+    assert_found("_all", "a1 a2 b1 ");
+    assert_found("*", "a1 a2 b1 ");
+    assert_found("a*", "a1 a2 ");
+    assert_found("*1,a1", "a1 b1 ");
+    assert_found("zed", "a2 ");
+    assert_found("z*,b1", "a2 b1 ");
+    assert_found("q*", "");
+    assert_err(not_found("q", true), ERR_NOT_FOUND, "No known trained model with model_id [q]");
+    assert_err(not_found("q,a1,r", true), ERR_NOT_FOUND,
+               "No known trained model with model_id [q,r]");
+    assert_err(not_found("q*", false), ERR_NOT_FOUND, "No known trained model with model_id [q*]");
+}
+
+/* --- uploads --- */
+
+static void test_parts_in_any_order_become_one_file(void **state)
+{
+    struct model_files f;
+    (void)state;
+    assert_ok(put("m", CONFIG));
+    assert_err(files("m", &f), ERR_NOT_FOUND, "Could not find trained model definition [m]");
+    assert_ok(part("m", 2, 3, 8, "gh"));
+    assert_ok(part("m", 0, 3, 8, "abc"));
+    assert_err(files("m", &f), ERR_STATUS,
+               "Model definition truncated. Unable to deserialize trained model definition [m]");
+    assert_ok(part("m", 1, 3, 8, "def"));
+    assert_false(defined("m"));
+    assert_err(files("m", &f), ERR_NOT_FOUND,
+               "[m] Could not find vocabulary document [m_vocabulary] for model ");
+    assert_ok(vocabulary("m"));
+    assert_true(defined("m"));
+    assert_true(there(path("trained_models/m/parts/1.3.8")));
+    assert_ok(files("m", &f));
+    assert_null(f.snapshot);
+    assert_file(f.definition, "abcdefgh");
+    assert_file(f.vocabulary, VOCABULARY);
+    assert_false(there(path("trained_models/m/parts")));
+    assert_err(part("m", 1, 3, 8, "def"), ERR_EXISTS, "already exists");
+    assert_ok(files("m", &f)); /* the second time finds it */
+    reopen();
+    assert_true(defined("m"));
+    assert_ok(files("m", &f));
+    assert_file(f.definition, "abcdefgh");
+}
+
+static void test_parts_are_checked(void **state)
+{
+    struct model_files f;
+    (void)state;
+    assert_err(part("m", 0, 1, 1, "a"), ERR_NOT_FOUND, "No known trained model with model_id [m]");
+    assert_ok(put("m", CONFIG));
+    assert_err(part("m", 0, 0, 0, "a"), ERR_REQUEST,
+               "Validation Failed: 1: [total_parts] must be greater than 0;2: "
+               "[total_definition_length] must be greater than 0;3: [part] must be less than "
+               "total_parts;");
+    assert_err(part("m", 0, 10001, 1, "a"), ERR_REQUEST,
+               "[total_parts] must be less than or equal to 10000");
+    assert_ok(part("m", 0, 2, 4, "ab"));
+    assert_err(part("m", 0, 2, 4, "ab"), ERR_EXISTS,
+               "Trained machine learning model chunked doc [m][0] already exists");
+    assert_ok(part("m", 1, 2, 5, "cd"));
+    assert_err(files("m", &f), ERR_STATUS,
+               "[m] [total_definition_length] must be the same in all model definition parts.");
+    assert_ok(vocabulary("m"));
+    assert_err(vocabulary("m"), ERR_EXISTS,
+               "Trained machine learning model vocabulary [m] already exists");
+}
+
+static void test_more_bytes_than_announced_are_no_definition(void **state)
+{
+    struct model_files f;
+    (void)state;
+    assert_ok(put("m", CONFIG));
+    assert_ok(vocabulary("m"));
+    assert_ok(part("m", 0, 2, 4, "abc"));
+    assert_ok(part("m", 1, 2, 4, "def"));
+    assert_false(defined("m"));
+    assert_err(files("m", &f), ERR_STATUS, "Model definition truncated.");
+    assert_ok(registry_delete(w.registry, STR("m")));
+    assert_false(there(path("trained_models/m")));
+    assert_ok(put("m", CONFIG));
+    assert_err(files("m", &f), ERR_NOT_FOUND, "Could not find trained model definition [m]");
+}
+
+static void test_a_gap_is_no_definition(void **state)
+{
+    struct model_files f;
+    (void)state;
+    assert_ok(put("m", CONFIG));
+    assert_ok(vocabulary("m"));
+    assert_ok(part("m", 0, 2, 4, "ab"));
+    assert_ok(part("m", 5, 9, 4, "cd"));
+    assert_err(files("m", &f), ERR_STATUS, "Model definition truncated.");
+}
+
+/* --- crashes --- */
+
+static void test_a_sender_may_repeat_itself_after_a_crash(void **state)
+{
+    struct model_files f;
+    (void)state;
+    assert_ok(put("m", CONFIG));
+    assert_ok(part("m", 0, 2, 4, "ab"));
+    assert_ok(vocabulary("m"));
+    reopen();
+    assert_err(part("m", 0, 2, 4, "xy"), ERR_EXISTS, "chunked doc [m][0] already exists");
+    assert_err(part("m", 0, 3, 4, "ab"), ERR_EXISTS, "chunked doc [m][0] already exists");
+    assert_ok(part("m", 0, 2, 4, "ab"));
+    assert_ok(vocabulary("m"));
+    assert_ok(part("m", 1, 2, 4, "cd"));
+    assert_err(part("m", 1, 2, 4, "cd"), ERR_EXISTS, "chunked doc [m][1] already exists");
+    assert_ok(files("m", &f));
+    assert_file(f.definition, "abcd");
+}
+
+static void test_what_a_crash_left_is_cleared(void **state)
+{
+    struct model_files f;
+    (void)state;
+    assert_ok(put("m", CONFIG));
+    assert_ok(part("m", 0, 2, 4, "ab"));
+    assert_ok(put("whole", CONFIG));
+    assert_ok(part("whole", 0, 1, 2, "ab"));
+    assert_ok(vocabulary("whole"));
+    close_world();
+    write_file(path("trained_models/m/parts/1.2.4.new"), "c");
+    write_file(path("trained_models/m/parts/..%%2f"), "c");
+    write_file(path("trained_models/m/model.pt.new"), "ab");
+    mkdir(path("trained_models/gone").p, 0700);
+    mkdir(path("trained_models/gone/parts").p, 0700);
+    write_file(path("trained_models/gone/parts/0.1.1"), "a");
+    write_file(path("trained_models/Not-ours"), "a");
+    write_file(path("trained_models/whole/model.pt"), "ab"); /* named, its parts not yet gone */
+    open_world();
+    assert_false(there(path("trained_models/m/parts/1.2.4.new")));
+    assert_false(there(path("trained_models/m/model.pt.new")));
+    assert_false(there(path("trained_models/gone")));
+    assert_true(there(path("trained_models/Not-ours")));
+    assert_false(there(path("trained_models/whole/parts")));
+    assert_ok(files("whole", &f));
+    assert_file(f.definition, "ab");
+    assert_ok(part("m", 1, 2, 4, "cd"));
+    assert_ok(vocabulary("m"));
+    assert_ok(files("m", &f));
+    assert_file(f.definition, "abcd");
+}
+
+static void test_links_are_not_followed(void **state)
+{
+    struct model_files f;
+    (void)state;
+    assert_ok(put("m", CONFIG));
+    assert_ok(part("m", 0, 2, 4, "ab"));
+    assert_ok(vocabulary("m"));
+    close_world();
+    struct str outside = path("outside");
+    write_file(outside, "cd");
+    assert_int_equal(symlink(outside.p, path("trained_models/m/parts/1.2.4").p), 0);
+    open_world();
+    assert_err(files("m", &f), ERR_STATUS, "Model definition truncated.");
+    assert_ok(registry_delete(w.registry, STR("m")));
+    assert_true(there(outside));
+}
+
+/* A limit on file sizes stands in for a full disk: the same way through the code. */
+static void test_a_full_disk_is_said(void **state)
+{
+    struct rlimit old, small;
+    (void)state;
+    assert_ok(put("m", CONFIG));
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    small = old;
+    small.rlim_cur = 4;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    struct err *e = part("m", 0, 1, 8, "abcdefgh");
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    assert_non_null(e);
+    assert_int_equal(e->status, 507);
+    assert_non_null(strstr(e->reason, "no space left for trained models"));
+    err_free(e);
+    assert_false(there(path("trained_models/m/parts/0.1.8.new")));
+    assert_ok(part("m", 0, 1, 8, "abcdefgh"));
+}
+
+/* --- aliases, DELETE --- */
+
+static void test_aliases(void **state)
+{
+    static const char other[] = "{\"model_type\":\"pytorch\"," OK_CONFIG "}";
+    struct registry *r = w.registry;
+    (void)state;
+    assert_ok(put("m", CONFIG));
+    assert_ok(put("n", CONFIG));
+    assert_ok(put("o", other));
+    assert_ok(registry_put_alias(r, STR("al"), STR("m"), false));
+    assert_ok(registry_put_alias(r, STR("al"), STR("m"), false));
+    assert_err(registry_put_alias(r, STR("al"), STR("n"), false), ERR_STATUS,
+               "cannot assign model_alias [al] to model_id [n] as model_alias already refers to "
+               "[m]. Set parameter [reassign] to [true] if model_alias should be reassigned.");
+    assert_ok(registry_put_alias(r, STR("al"), STR("n"), true));
+    assert_err(registry_put_alias(r, STR("al"), STR("o"), true), ERR_STATUS,
+               "inference config type [pass_through]");
+    assert_err(registry_put_alias(r, STR("m"), STR("m"), false), ERR_REQUEST,
+               "model_alias [m] cannot equal model_id [m]");
+    assert_err(registry_put_alias(r, STR("n"), STR("m"), false), ERR_STATUS,
+               "model_alias cannot be the same as an existing trained model_id");
+    assert_err(registry_put_alias(r, STR("x1"), STR("m"), false), ERR_REQUEST,
+               "Invalid model_alias; 'x1' can contain lowercase alphanumeric (a-z and 0-9), "
+               "hyphens or underscores; must start with alphanumeric and cannot end with numbers");
+    assert_err(registry_put_alias(r, STR("x"), STR("nope"), false), ERR_NOT_FOUND,
+               "No known trained model with model_id [nope]");
+    assert_err(registry_drop_alias(r, STR("x"), STR("m")), ERR_NOT_FOUND,
+               "model_alias [x] could not be found");
+    assert_err(registry_drop_alias(r, STR("al"), STR("m")), ERR_STATUS,
+               "model_alias [al] does not refer to provided model_id [m]");
+    reopen();
+    r = w.registry;
+    assert_ok(registry_drop_alias(r, STR("al"), STR("n")));
+    assert_err(not_found("al", true), ERR_NOT_FOUND, "No known trained model with model_id [al]");
+    assert_ok(registry_put_alias(r, STR("al"), STR("n"), false));
+    assert_ok(registry_delete(r, STR("n")));
+    assert_err(registry_drop_alias(r, STR("al"), STR("n")), ERR_NOT_FOUND,
+               "model_alias [al] could not be found");
+    assert_err(registry_delete(r, STR("n")), ERR_NOT_FOUND, "Could not find trained model [n]");
+    reopen();
+    assert_found("*", "m o ");
+}
+
+/* --- path.models --- */
+
+static void make_snapshot(const char *id)
+{
+    struct str folder = arena_printf(w.arena, "%s/%s", w.models, id);
+    mkdir(folder.p, 0700);
+    write_file(arena_printf(w.arena, "%s/config.json", folder.p),
+               "{\"model_type\":\"xlm-roberta\",\"architectures\":[\"XLMRobertaModel\"],"
+               "\"hidden_size\":8,\"max_position_embeddings\":66}");
+    write_file(arena_printf(w.arena, "%s/tokenizer.json", folder.p), "{}");
+    write_file(arena_printf(w.arena, "%s/model.safetensors", folder.p), "0123456789");
+    write_file(arena_printf(w.arena, "%s/config_sentence_transformers.json", folder.p),
+               "{\"prompts\":{\"query\":\"q: \"}}");
+}
+
+static void test_snapshots_are_models(void **state)
+{
+    struct model_files f;
+    struct trained_model *m;
+    (void)state;
+    make_snapshot("snap");
+    mkdir(arena_printf(w.arena, "%s/broken", w.models).p, 0700);
+    write_file(arena_printf(w.arena, "%s/broken/config.json", w.models), "{");
+    assert_ok(put("up", CONFIG));
+    assert_found("*", "snap up ");
+    assert_ok(registry_get(w.registry, STR("snap"), &m));
+    assert_int_equal(m->kind, MODEL_SNAPSHOT);
+    assert_true(m->local && m->fully_defined);
+    assert_int_equal(m->definition_bytes, 10);
+    assert_int_equal(m->nlp.task, NLP_TEXT_EMBEDDING);
+    assert_int_equal(m->nlp.embedding_size, 8);
+    assert_int_equal(m->nlp.tokenization.kind, TOKENIZATION_XLM_ROBERTA);
+    assert_true(str_eq(m->prefix_search, STR("q: ")));
+    trained_model_unref(m);
+    assert_ok(files("snap", &f));
+    assert_non_null(strstr(f.snapshot, "/snap"));
+    assert_err(registry_delete(w.registry, STR("snap")), ERR_STATUS, "lies in [path.models]");
+    assert_err(not_found("broken", true), ERR_ARGUMENT, "config.json");
+    assert_ok(registry_put_alias(w.registry, STR("al"), STR("snap"), false));
+    assert_found("al", "snap ");
+    assert_ok(put("snap", CONFIG)); /* what is uploaded hides it */
+    assert_ok(registry_get(w.registry, STR("snap"), &m));
+    assert_int_equal(m->kind, MODEL_UPLOADED);
+    trained_model_unref(m);
+    assert_found("*", "snap up ");
+}
+
+static void test_packages_in_path_models(void **state)
+{
+    struct model_files f;
+    struct trained_model *m;
+    (void)state;
+    write_file(arena_printf(w.arena, "%s/p.metadata.json", w.models), PACKAGE);
+    assert_err(not_found("p", true), ERR_ARGUMENT, "file [pt] is missing");
+    write_file(arena_printf(w.arena, "%s/p.pt", w.models), "12345");
+    assert_err(not_found("p", true), ERR_ARGUMENT,
+               "Model size does not match, expected [6] but got [5]");
+    write_file(arena_printf(w.arena, "%s/p.pt", w.models), "123456");
+    assert_err(not_found("p", true), ERR_ARGUMENT, "file [vocab.json] is missing");
+    write_file(arena_printf(w.arena, "%s/p.vocab.json", w.models), VOCABULARY);
+    assert_found("*", "p ");
+    assert_ok(registry_get(w.registry, STR("p"), &m));
+    assert_int_equal(m->kind, MODEL_PACKAGE);
+    assert_true(m->local && m->fully_defined);
+    assert_int_equal(m->nlp.task, NLP_TEXT_EXPANSION);
+    trained_model_unref(m);
+    assert_ok(files("p", &f));
+    assert_file(f.definition, "123456");
+    assert_file(f.vocabulary, VOCABULARY);
+    write_file(arena_printf(w.arena, "%s/q.metadata.json", w.models),
+               "{\"size\":6,\"inference_config\":{\"pass_through\":{}},\"vocabulary_file\":"
+               "\"../q.vocab.json\"}");
+    assert_err(not_found("q", true), ERR_ARGUMENT, "plain name as [vocabulary_file]");
+}
+
+static void test_packages_by_put(void **state)
+{
+    struct model_files f;
+    struct trained_model *m;
+    const char *folder;
+    (void)state;
+    assert_err(registry_put(w.registry, STR(".p"), parse("{\"tags\":[\"a\"]}"), parse(PACKAGE), &m),
+               ERR_REQUEST,
+               "1: illegal to set [tags] at inference model creation for packaged model;");
+    assert_ok(registry_put(w.registry, STR(".p"),
+                           parse("{\"input\":{\"field_names\":[\"text_field\"]}}"), parse(PACKAGE),
+                           &m));
+    assert_int_equal(m->kind, MODEL_PACKAGE);
+    assert_int_equal(m->model_size_bytes, 6);
+    assert_false(m->fully_defined);
+    trained_model_unref(m);
+    assert_err(part(".p", 0, 1, 1, "a"), ERR_STATUS, "takes no upload");
+    assert_ok(registry_package_folder(w.registry, STR(".p"), w.arena, &folder));
+    write_file(arena_printf(w.arena, "%s/model.pt", folder), "123456");
+    write_file(arena_printf(w.arena, "%s/vocabulary.json", folder), VOCABULARY);
+    assert_err(registry_package_done(w.registry, STR(".p"), 7), ERR_CORRUPT, "not those of its");
+    assert_ok(registry_package_done(w.registry, STR(".p"), 6));
+    assert_true(defined(".p"));
+    reopen();
+    assert_true(defined(".p"));
+    assert_ok(files(".p", &f));
+    assert_file(f.definition, "123456");
+    assert_ok(registry_delete(w.registry, STR(".p")));
+    assert_false(there(path("trained_models/.p")));
+}
+
+/* --- all at once --- */
+
+#define N_PARTS 40
+
+static void *upload_half(void *arg)
+{
+    uint32_t first = *(uint32_t *)arg;
+    for (uint32_t i = first; i < N_PARTS; i += 2)
+        err_free(part("m", i, N_PARTS, 2 * N_PARTS, "ab"));
+    return NULL;
+}
+
+static void *look_on(void *arg)
+{
+    struct arena *a = arena_new(ARENA_NO_LIMIT);
+    (void)arg;
+    for (int i = 0; i < 50; i++) {
+        struct trained_model *m;
+        struct model_files f;
+        if (registry_get(w.registry, STR("m"), &m))
+            break;
+        err_free(registry_files(w.registry, m, a, &f));
+        trained_model_unref(m);
+        arena_reset(a);
+    }
+    arena_free(a);
+    return NULL;
+}
+
+static void test_many_threads(void **state)
+{
+    pthread_t threads[4];
+    uint32_t first[2] = {0, 1};
+    struct model_files f;
+    (void)state;
+    assert_ok(put("m", CONFIG));
+    assert_ok(vocabulary("m"));
+    for (int i = 0; i < 2; i++) {
+        pthread_create(&threads[i], NULL, upload_half, &first[i]);
+        pthread_create(&threads[2 + i], NULL, look_on, NULL);
+    }
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    assert_true(defined("m"));
+    assert_ok(files("m", &f));
+    struct stat st;
+    assert_int_equal(stat(f.definition, &st), 0);
+    assert_int_equal(st.st_size, 2 * N_PARTS);
+}
+
+static void *drop_it(void *arg)
+{
+    (void)arg;
+    assert_ok(registry_delete(w.registry, STR("m")));
+    return NULL;
+}
+
+static void test_delete_under_way(void **state)
+{
+    pthread_t threads[2];
+    uint32_t first = 0;
+    (void)state;
+    for (int round = 0; round < 10; round++) {
+        assert_ok(put("m", CONFIG));
+        pthread_create(&threads[0], NULL, upload_half, &first);
+        pthread_create(&threads[1], NULL, drop_it, NULL);
+        for (int i = 0; i < 2; i++)
+            pthread_join(threads[i], NULL);
+        assert_false(there(path("trained_models/m")));
+    }
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_shows_in_elasticsearch_order),
+        TEST(test_input_defaults),
+        TEST(test_refuses_configs),
+        TEST(test_names_are_unique),
+        TEST(test_finds_lists),
+        TEST(test_parts_in_any_order_become_one_file),
+        TEST(test_parts_are_checked),
+        TEST(test_more_bytes_than_announced_are_no_definition),
+        TEST(test_a_gap_is_no_definition),
+        TEST(test_a_sender_may_repeat_itself_after_a_crash),
+        TEST(test_what_a_crash_left_is_cleared),
+        TEST(test_links_are_not_followed),
+        TEST(test_a_full_disk_is_said),
+        TEST(test_aliases),
+        TEST(test_snapshots_are_models),
+        TEST(test_packages_in_path_models),
+        TEST(test_packages_by_put),
+        TEST(test_many_threads),
+        TEST(test_delete_under_way),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
