@@ -19,6 +19,7 @@
 #include "identity.h"
 #include "log.h"
 #include "processors.h"
+#include "tls.h"
 #include "trained_model.h"
 
 /* --- command line --- */
@@ -94,6 +95,7 @@ struct server {
     struct security *security;
     struct inference *inference;
     struct api *api;
+    struct tls *tls; /* of the HTTP port; NULL: plain */
     struct loop **loops;
     struct worker *workers; /* [0] runs on the main thread */
     int n_loops, processors;
@@ -157,6 +159,17 @@ static void begin_drain(struct server *s, int signal)
     }
 }
 
+/* Those who are connected keep what they began with. */
+static void reload_certificate(struct server *s)
+{
+    struct err *e = s->tls ? tls_reload(s->tls) : NULL;
+    if (e)
+        log_error("certificate not reloaded", LOG_C("reason", e->reason));
+    else if (s->tls)
+        log_info("certificate reloaded");
+    err_free(e);
+}
+
 static void reload(struct server *s)
 {
     struct config fresh;
@@ -185,7 +198,7 @@ static void on_signal(struct loop_fd *watch, uint32_t events)
     struct signalfd_siginfo info;
     while (read(watch->fd, &info, sizeof info) == sizeof info) {
         if (info.ssi_signo == SIGHUP)
-            reload(s);
+            reload(s), reload_certificate(s);
         else
             begin_drain(s, (int)info.ssi_signo);
     }
@@ -347,9 +360,31 @@ static struct err *write_port(const struct server *s, int port)
     return ok ? NULL : err_new(ERR_IO, "cannot write [%s]: %s", path, strerror(errno));
 }
 
+static struct err *open_tls(struct server *s)
+{
+    static const char *const words[] = {"none", "optional", "required"};
+    const struct config *c = &s->config;
+    struct tls_options o = {.certificate = c->ssl_certificate,
+                            .key = c->ssl_key,
+                            .passphrase = c->ssl_key_passphrase,
+                            .certificate_authorities = c->ssl_authorities,
+                            .protocols = c->ssl_protocols,
+                            .ciphers = c->ssl_ciphers};
+    if (!c->ssl_enabled)
+        return NULL;
+    while (strcmp(words[o.client_auth], c->ssl_client_authentication) != 0)
+        o.client_auth++;
+    if (!c->ssl_certificate[0] || !c->ssl_key[0])
+        return err_new(ERR_ARGUMENT, "[xpack.security.http.ssl.enabled] needs "
+                                     "[xpack.security.http.ssl.certificate] and "
+                                     "[xpack.security.http.ssl.key]");
+    return tls_open(&o, &s->tls);
+}
+
 static struct err *listen_all(struct server *s)
 {
     const struct config *c = &s->config;
+    TRY(open_tls(s));
     struct http_server_options o = {
         .max_head_bytes = (size_t)c->http_max_header_size,
         .max_body_bytes = (size_t)c->http_max_content_length,
@@ -362,6 +397,7 @@ static struct err *listen_all(struct server *s)
         .compress = c->http_compression,
         .compress_min_bytes = 1024,
         .fixed_headers = api_fixed_headers,
+        .tls = s->tls,
     };
     int port = c->http_port;
     for (int i = 0; i < s->n_loops; i++) {
@@ -371,7 +407,8 @@ static struct err *listen_all(struct server *s)
     api_set_port(s->api, port);
     TRY(write_port(s, port));
     log_info("listening", LOG_C("http.host", c->http_host), LOG_I("http.port", port),
-             LOG_I("loops", s->n_loops), LOG_C("version", INFERD_VERSION));
+             LOG_C("scheme", s->tls ? "https" : "http"), LOG_I("loops", s->n_loops),
+             LOG_C("version", INFERD_VERSION));
     return NULL;
 }
 
@@ -422,6 +459,7 @@ static void close_all(struct server *s)
     }
     for (int i = 0; i < s->n_loops; i++)
         http_server_free(s->workers[i].server);
+    tls_close(s->tls);
     inference_free(s->inference);
     api_free(s->api);
     security_close(s->security);

@@ -50,7 +50,14 @@ void conn_new(struct http_server *s, int fd, const struct sockaddr_storage *peer
     s->n_conns++;
     metric_add(METRIC_HTTP_CONNECTIONS, 1);
     loop_fd_add(s->loop, &c->watch, fd, EPOLLIN, on_ready);
-    deadline(c, from_now(c, s->options.idle_timeout_ms));
+    if (!s->options.tls) {
+        deadline(c, from_now(c, s->options.idle_timeout_ms));
+        return;
+    }
+    c->tls = tls_accept(s->options.tls, fd);
+    deadline(c, from_now(c, s->options.head_timeout_ms)); /* of the handshake */
+    if (!c->tls)
+        conn_kill(c);
 }
 
 static void conn_free(struct http_conn *c)
@@ -59,6 +66,7 @@ static void conn_free(struct http_conn *c)
     int fd = c->watch.fd;
     loop_fd_del(&c->watch);
     loop_timer_cancel(&c->timer);
+    tls_conn_free(c->tls);
     close(fd);
     list_remove(&c->all);
     list_remove(&c->dirty);
@@ -88,6 +96,8 @@ static void conn_close(struct http_conn *c, bool clean)
 {
     if (c->ex)
         exchange_detach(c->ex);
+    if (c->tls && !c->eof)
+        tls_end(c->tls);
     if (clean || c->eof || shutdown(c->watch.fd, SHUT_WR) != 0) {
         c->state = CONN_DEAD;
         return;
@@ -169,7 +179,7 @@ void conn_read(struct http_conn *c)
     }
     ssize_t n;
     do
-        n = recv(c->watch.fd, to, room, 0);
+        n = c->tls ? tls_read(c->tls, to, room) : recv(c->watch.fd, to, room, 0);
     while (n < 0 && errno == EINTR);
     if (n > 0)
         took(c, (size_t)n);
@@ -485,7 +495,8 @@ static bool step_idle(struct http_conn *c)
         c->state = CONN_DEAD;
         return false;
     }
-    deadline(c, from_now(c, c->server->options.idle_timeout_ms));
+    if (!c->tls || tls_established(c->tls))
+        deadline(c, from_now(c, c->server->options.idle_timeout_ms));
     return false;
 }
 
@@ -523,18 +534,26 @@ static void on_eof(struct http_conn *c)
     conn_gone(c);
 }
 
+static bool may_read(const struct http_conn *c)
+{
+    if (c->state == CONN_BUSY) /* one request at a time, and few bytes of the next */
+        return !c->eof && c->ex->whole && c->ex->in_n < c->ex->in_cap;
+    return !c->eof && !body_waits(c);
+}
+
+/* Bytes that were decrypted with those read before: no event will tell of them. */
+static bool has_more(const struct http_conn *c)
+{
+    return c->tls && c->state != CONN_DEAD && may_read(c) && tls_pending(c->tls);
+}
+
 static void watch(struct http_conn *c)
 {
-    bool reads = !c->eof, leaves = false;
-    if (body_waits(c)) {
-        reads = false;
-        leaves = !c->eof;
-    }
-    if (c->state == CONN_BUSY) { /* one request at a time, and few bytes of the next */
-        reads &= c->ex->whole && c->ex->in_n < c->ex->in_cap;
-        leaves = !reads && !c->eof; /* without reading, an end is seen only if asked for */
-    }
+    bool reads = may_read(c);
+    /* Without reading, an end is seen only if asked for. */
+    bool leaves = !reads && !c->eof && (c->state == CONN_BUSY || body_waits(c));
     bool writes = c->blocked && c->ex && reply_queued(c->ex);
+    writes |= c->tls && tls_wants_write(c->tls);
     loop_fd_set(&c->watch,
                 (reads ? EPOLLIN : 0U) | (leaves ? EPOLLRDHUP : 0U) | (writes ? EPOLLOUT : 0U));
 }
@@ -543,10 +562,15 @@ void conn_run(struct http_conn *c)
 {
     list_remove(&c->dirty);
     c->running = true;
-    while (step(c))
-        ;
-    if (c->eof)
-        on_eof(c);
+    for (;;) {
+        while (step(c))
+            ;
+        if (c->eof)
+            on_eof(c);
+        if (!has_more(c))
+            break;
+        conn_read(c);
+    }
     c->running = false;
     if (c->state == CONN_DEAD)
         conn_free(c);
@@ -562,9 +586,9 @@ static void on_ready(struct loop_fd *w, uint32_t events)
         conn_kill(c);
         return;
     }
-    if (events & EPOLLOUT)
+    if (events & EPOLLOUT || c->tls)
         c->blocked = false;
-    if (events & EPOLLIN)
+    if (events & EPOLLIN || (c->tls && tls_wants_write(c->tls) && may_read(c)))
         conn_read(c);
     else if (events & EPOLLRDHUP)
         c->eof = true;

@@ -16,6 +16,7 @@
 #include "http_parse.h"
 #include "http_server.h"
 #include "list.h"
+#include "tls.h"
 
 #define HTTP_PEER_MAX 56 /* "[" IPv6 "]:" port, with its NUL */
 
@@ -80,6 +81,7 @@ struct http_conn {
     struct loop_timer timer;
     struct http_server *server;
     struct http_exchange *ex;
+    struct tls_conn *tls;   /* NULL: plain */
     struct list_link all;   /* of the server */
     struct list_link dirty; /* of the server: conn_run is due */
     int64_t deadline_ms;    /* INT64_MAX: none */

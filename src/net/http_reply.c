@@ -374,9 +374,13 @@ size_t reply_queued(const struct http_exchange *ex)
     return ex->out.n - ex->out_at + ex->tail.n;
 }
 
-static ssize_t send_some(int fd, const struct http_exchange *ex)
+static ssize_t send_some(const struct http_conn *c, const struct http_exchange *ex)
 {
     size_t n_out = ex->out.n - ex->out_at;
+    int fd = c->watch.fd;
+    if (c->tls)
+        return n_out ? tls_write(c->tls, ex->out.p + ex->out_at, n_out)
+                     : tls_write(c->tls, ex->tail.p, ex->tail.n);
     if (ex->tail.n == 0)
         return send(fd, ex->out.p + ex->out_at, n_out, MSG_NOSIGNAL);
     struct iovec v[2] = {
@@ -404,7 +408,7 @@ enum flush reply_flush(struct http_conn *c)
     while ((queued = reply_queued(ex)) > 0) {
         if (c->blocked)
             return FLUSH_BLOCKED;
-        ssize_t n = send_some(c->watch.fd, ex);
+        ssize_t n = send_some(c, ex);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno != EAGAIN)
@@ -412,7 +416,7 @@ enum flush reply_flush(struct http_conn *c)
         if (n > 0)
             sent(ex, (size_t)n);
         /* Less than all: the socket is full, and says when it is not. */
-        c->blocked = n < 0 || (size_t)n < queued;
+        c->blocked = n < 0 || ((size_t)n < queued && !c->tls);
     }
     buf_clear(&ex->out);
     ex->out_at = 0;

@@ -40,6 +40,7 @@
 #include "loop.h"
 
 struct http_server;
+struct tls;
 
 /* A number left 0 is the one named here. */
 struct http_server_options {
@@ -51,6 +52,7 @@ struct http_server_options {
     int64_t idle_timeout_ms;        /* keep-alive without a request; 75 s */
     size_t max_connections;         /* per loop; more are closed at once; 0: no limit */
     size_t stream_high_water_bytes; /* http_stream answers false above; 256 KiB */
+    struct tls *tls;                /* tls.h; borrowed. NULL: plain HTTP */
     const char *fixed_headers;      /* lines, each ended by CRLF, on every answer; NULL: none */
     bool compress;                  /* gzip answers for those who accept it, from compress_min on */
     size_t compress_min_bytes;      /* 1024 */
