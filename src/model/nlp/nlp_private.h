@@ -51,4 +51,49 @@ struct nlp_head {
 
 const struct nlp_head *nlp_head(enum nlp_task);
 
+/* --- rows --- */
+
+/* a, or a and b, as the tokenization has it. */
+struct err *nlp_rows(const struct nlp_config *, const struct tokenizer *, struct arena *,
+                     struct str a, struct str b, struct nlp_request *out);
+/* Row j of [i] of what a sequence gave, as doubles in the arena: [dim[2]]. */
+double *nlp_row(const struct output *, int64_t i, int64_t j, struct arena *);
+/* 409 when a row is not `expected` long, or there is none. */
+struct err *nlp_check_row(const struct output *, size_t expected, const char *what);
+
+/* --- arithmetic --- */
+
+void nlp_softmax(double *v, size_t n);
+
+/* The best of many, in a heap whose top is the worst of them. Of equal ones the earlier stays. */
+struct nlp_ranked {
+    double score;
+    size_t order; /* in which they were offered */
+    size_t row, first, last;
+};
+#define NLP_MAX_TOP 10000
+struct nlp_top {
+    struct nlp_ranked *items; /* after nlp_top_sort best first */
+    size_t n, cap, n_offered;
+};
+/* At least one, at most NLP_MAX_TOP; n: how many there will be. */
+void nlp_top_init(struct nlp_top *, struct arena *, int64_t wanted, size_t n);
+void nlp_top_offer(struct nlp_top *, double score, size_t row, size_t first, size_t last);
+void nlp_top_sort(struct nlp_top *);
+
+/* UTF-16 units up to a byte of a text; bytes asked for must not go back. */
+struct nlp_units {
+    struct str text;
+    size_t byte, units;
+};
+size_t nlp_units(struct nlp_units *, size_t byte);
+
+/* --- results with classes --- */
+
+/* Sorted by probability. names[n]. */
+void nlp_classes(struct arena *, const struct str *names, const double *probabilities, size_t n,
+                 int64_t wanted, struct nlp_result *out);
+/* "top_classes" and "prediction_probability". */
+void nlp_render_classes(struct json_out *, const struct nlp_result *);
+
 #endif
