@@ -1,11 +1,16 @@
 #include "program.h"
 
 #include "bug.h"
+#include "runners.h"
+#include "script/recognise.h"
+#include "script/run.h"
 #include "snapshot.h"
 
 #define DEFAULT_WEIGHT_BYTES ((size_t)64 << 30)
 #define DEFAULT_TOKEN_BUDGET 16384
 #define MOST_TOKEN_BUDGET    (1u << 20)
+#define DEFAULT_MAX_TOKENS   512
+#define MOST_TOKENS          65536
 
 static struct program *program_new(const struct kernels *kernels)
 {
@@ -49,6 +54,53 @@ static struct err *load_snapshot(struct program *p, const char *folder,
     return prepare(p);
 }
 
+/* Returns the reason when it is not known; NULL: p has the graph now. */
+static struct err *look_for_graph(struct program *p, uint32_t max_tokens, const char **why)
+{
+    struct recognised r = {0};
+    TRY(recognise(p->script, max_tokens, &r, why));
+    if (!r.graph)
+        return NULL;
+    *why = NULL;
+    p->graph = r.graph;
+    p->pairs = r.pairs;
+    p->type_vocab_size = r.type_vocab_size;
+    p->info.vocab_size = r.vocab_size;
+    p->info.max_tokens = p->info.max_seq_length = r.max_tokens;
+    p->info.dimensions = (uint32_t)value_width(&r.graph->values[r.graph->output]);
+    return NULL;
+}
+
+static struct err *load_script(struct program *p, const char *file, const struct script_options *o)
+{
+    struct engine_limits limits = o->limits;
+    const char *why = "it was asked for";
+    uint32_t max_tokens = o->max_tokens ? o->max_tokens : DEFAULT_MAX_TOKENS;
+    max_tokens = max_tokens < MOST_TOKENS ? max_tokens : MOST_TOKENS;
+    limits.max_weight_bytes = weight_limit(&limits);
+    TRY(script_load(file, &limits, &p->script));
+    if (p->script->n_args > RUNNERS_MAX_ARGS)
+        return err_new(ERR_ARGUMENT, "forward takes [%u] arguments; at most [%d] are given",
+                       p->script->n_args, RUNNERS_MAX_ARGS);
+    p->info = (struct program_info){.architecture = "TorchScript",
+                                    .max_tokens = max_tokens,
+                                    .max_seq_length = max_tokens,
+                                    .vocab_size = INT32_MAX,
+                                    .output = OUTPUT_TENSOR,
+                                    .weight_bytes = p->script->weight_bytes,
+                                    .token_budget = token_budget(&limits)};
+    if (!o->interpret)
+        TRY(look_for_graph(p, max_tokens, &why));
+    if (p->graph) {
+        script_free(p->script);
+        p->script = NULL;
+        return prepare(p);
+    }
+    p->info.interpreted = true;
+    p->info.why = arena_cstr(p->arena, str_c(why));
+    return script_plan_new(p->script, p->kernels, &p->script_plan);
+}
+
 static struct err *loaded(struct program *p, struct err *err, struct program **out)
 {
     if (err)
@@ -65,10 +117,23 @@ struct err *program_load_with(const char *folder, const struct engine_limits *li
     return loaded(p, load_snapshot(p, folder, limits), out);
 }
 
+struct err *program_load_script_with(const char *file, const struct script_options *options,
+                                     const struct kernels *kernels, struct program **out)
+{
+    struct program *p = program_new(kernels);
+    return loaded(p, load_script(p, file, options), out);
+}
+
 struct err *program_load_snapshot(const char *folder, const struct engine_limits *limits,
                                   struct program **out)
 {
     return program_load_with(folder, limits, kernels_best(), out);
+}
+
+struct err *program_load_script(const char *file, const struct script_options *options,
+                                struct program **out)
+{
+    return program_load_script_with(file, options, kernels_best(), out);
 }
 
 struct program *program_ref(struct program *p)
@@ -81,6 +146,8 @@ void program_unref(struct program *p)
 {
     if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
         return;
+    script_plan_free(p->script_plan);
+    script_free(p->script);
     plan_free(p->plan);
     graph_free(p->graph);
     arena_free(p->arena);

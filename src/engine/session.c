@@ -6,6 +6,7 @@
 #include "bug.h"
 #include "program.h"
 #include "run.h"
+#include "runners.h"
 #include "team.h"
 
 /* More than any machine has; what it bounds is a program with absurd sizes. */
@@ -16,7 +17,8 @@ struct session {
     struct run run; /* of a graph; its team is there in any case */
     void *memory;
     size_t bytes;
-    float *pairs; /* of question answering: columns of the last output as rows */
+    float *pairs;            /* of question answering: columns of the last output as rows */
+    struct runners *runners; /* of a script */
 };
 
 static size_t round_up(size_t n, size_t to)
@@ -68,6 +70,8 @@ struct err *session_new(struct program *p, int n_threads, struct session **out)
     struct err *err = team_new(n_threads, p->graph ? p->graph->n_nodes : 1, &s->run.team);
     if (!err && p->graph)
         err = prepare_graph(s, n_threads);
+    else if (!err)
+        s->runners = runners_new(p, s->run.team);
     if (err) {
         session_free(s);
         return err;
@@ -80,6 +84,7 @@ void session_free(struct session *s)
 {
     if (!s)
         return;
+    runners_free(s->runners);
     team_free(s->run.team);
     if (s->memory)
         munmap(s->memory, s->bytes);
@@ -176,7 +181,12 @@ static void show_rows(struct session *s, const struct token_batch *b, const stru
 struct err *session_run_each(struct session *s, const struct token_batch *b, struct output *out)
 {
     struct tensor rows;
-    TRY(session_run(s, b, &rows));
-    show_rows(s, b, &rows, out);
+    if (s->program->graph) {
+        TRY(session_run(s, b, &rows));
+        show_rows(s, b, &rows, out);
+        return NULL;
+    }
+    TRY(check_batch(s->program, b));
+    runners_run(s->runners, b, out);
     return NULL;
 }
