@@ -238,6 +238,7 @@ static struct err *open_security(struct server *s)
     TRY(security_open(s->store, s->pool, c->security_enabled, getenv("ELASTIC_PASSWORD"), &printed,
                       &s->security));
     unsetenv("ELASTIC_PASSWORD");
+    security_set_token_ms(s->security, c->token_timeout);
     if (printed) {
         fprintf(stderr, "Password of the user elastic (printed once): %s\n", printed);
         secret_wipe(printed, strlen(printed));

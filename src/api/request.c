@@ -419,6 +419,18 @@ static void go_on(struct request *r)
         handle(r);
 }
 
+/* Takes the user; the one who counts from here on is *out. */
+static struct err *run_as(struct request *r, const struct user *user, const struct user **out)
+{
+    struct str name;
+    *out = user;
+    if (!user || !http_header_get(r->http->headers, STR("es-security-runas-user"), &name) ||
+        name.n == 0)
+        return NULL;
+    return security_run_as(r->api->parts.security, user, name, r->route ? r->route->action : "",
+                           out);
+}
+
 static void authenticated(void *ctx, const struct user *user, struct err *e)
 {
     struct request *r = ctx;
@@ -427,6 +439,8 @@ static void authenticated(void *ctx, const struct user *user, struct err *e)
         user_unref(user);
         return;
     }
+    if (!e)
+        e = run_as(r, user, &user);
     r->user = user;
     r->head_done = true;
     if (!e)
@@ -439,8 +453,9 @@ static void authenticated(void *ctx, const struct user *user, struct err *e)
     go_on(r);
 }
 
-/* OpenAI's clients send what they are given as a bearer token. It is read as what it is: the
- * `encoded` of an API key, or else base64(user:password), which is what Basic carries. */
+/* OpenAI's clients send what they are given as a bearer token. It is read as what it is:
+ * an access token, `encoded` of an API key, or else base64(user:password), which is what Basic
+ * carries. */
 static struct str bearer_as_known(struct security *security, struct arena *arena,
                                   struct str authorization)
 {
@@ -448,6 +463,8 @@ static struct str bearer_as_known(struct security *security, struct arena *arena
     if (authorization.n <= bearer.n || !str_eq_nocase(str_sub(authorization, 0, bearer.n), bearer))
         return authorization;
     struct str token = str_sub(authorization, bearer.n, authorization.n);
+    if (security_is_token(security, token))
+        return authorization;
     const char *scheme = security_is_api_key(security, token) ? "ApiKey" : "Basic";
     return arena_printf(arena, "%s %.*s", scheme, STR_ARG(token));
 }

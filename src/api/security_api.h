@@ -7,6 +7,9 @@
 
 /* security_work.c: runs `op` on the pool and answers with what it wrote. */
 void security_work(struct request *, security_op *op);
+/* The same in the name of `user`, about `body`, which is a part of the request's. */
+void security_work_as(struct request *, security_op *op, const struct user *user,
+                      const struct json *body);
 
 /* security_keys.c */
 void post_api_key(struct request *);
@@ -14,6 +17,12 @@ void get_api_key(struct request *);
 void delete_api_key(struct request *);
 void put_api_key(struct request *);
 void query_api_key(struct request *);
+void update_api_keys(struct request *);
+
+/* security_tokens.c */
+void post_token(struct request *);
+void delete_token(struct request *);
+void grant_api_key(struct request *);
 
 /* security_users.c */
 void put_user(struct request *);

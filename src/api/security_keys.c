@@ -25,3 +25,8 @@ void query_api_key(struct request *r)
 {
     security_work(r, api_key_query);
 }
+
+void update_api_keys(struct request *r)
+{
+    security_work(r, api_keys_update);
+}

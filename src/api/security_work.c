@@ -56,12 +56,18 @@ static struct err *read_query(const struct request *r, struct security_call *c)
 
 void security_work(struct request *r, security_op *op)
 {
+    security_work_as(r, op, r->user, r->body);
+}
+
+void security_work_as(struct request *r, security_op *op, const struct user *user,
+                      const struct json *body)
+{
     struct arena *arena = arena_new(ARENA_NO_LIMIT);
     struct work *k = arena_alloc(arena, sizeof *k);
     *k = (struct work){.request = r, .security = r->api->parts.security, .op = op};
-    k->call = (struct security_call){.user = r->user,
+    k->call = (struct security_call){.user = user,
                                      .arena = arena,
-                                     .body = r->body,
+                                     .body = body,
                                      .name = request_param(r, "name"),
                                      .part = request_param(r, "part"),
                                      .get = r->http->method == HTTP_GET,

@@ -90,6 +90,8 @@ static struct err *read_account(struct realm *realm, const struct doc *d, struct
         !json_is(json_get(root, "metadata"), JSON_OBJECT) ||
         !json_bool(json_get(root, "enabled"), &acc->enabled))
         return err_new(ERR_CORRUPT, "the stored user [%.*s] is incomplete", STR_ARG(d->id));
+    acc->by_token = acc->user;
+    acc->by_token.with_token = true;
     *out = acc;
     return NULL;
 }

@@ -13,6 +13,7 @@
 
 struct account {
     struct user user;
+    struct user by_token; /* the same, when he comes with a token */
     const char *hash;
     const char *full_name, *email; /* NULL: null */
     struct str metadata;           /* a JSON object */

@@ -6,46 +6,16 @@
 
 #include "account.h"
 #include "clock.h"
-#include "key.h"
+#include "key_change.h"
 #include "log.h"
 #include "private.h"
 #include "query.h"
 #include "secret.h"
 
-#define MAX_NAME       256
-#define MAX_DOC_BYTES  ((size_t)8 << 20)
-#define ACT            "cluster:admin/xpack/security/api_key/"
-#define MAX_EXPIRES_MS (INT64_C(1) << 50)
-
-static const struct keys *peek(struct security *s, struct counted **held)
-{
-    return (const struct keys *)cell_peek(&s->keys, held);
-}
+#define MAX_NAME 256
+#define ACT      "cluster:admin/xpack/security/api_key/"
 
 /* --- whose --- */
-
-struct owner {
-    struct str name, realm, realm_type;
-};
-
-static struct owner owner_of(const struct user *u)
-{
-    struct owner o = {.name = str_c(u->name)};
-    if (u->key) {
-        o.realm = u->key->realm;
-        o.realm_type = u->key->realm_type;
-    } else {
-        o.realm = str_c(u->account->realm);
-        o.realm_type = str_c(u->account->realm_type);
-    }
-    return o;
-}
-
-static bool owns(const struct user *u, const struct api_key *k)
-{
-    struct owner o = owner_of(u);
-    return str_eq(o.name, str_c(k->user.name)) && str_eq(o.realm, k->realm);
-}
 
 static bool may(const struct user *u, enum privilege p, const char *action)
 {
@@ -58,82 +28,11 @@ static bool may(const struct user *u, enum privilege p, const char *action)
 static bool about_own(const struct security_call *c)
 {
     const struct user *u = c->user;
-    struct owner o = owner_of(u);
+    struct key_owner o = key_owner_of(u);
     if (c->owner || (u->key && c->id.p && str_eq(c->id, u->key->id)))
         return true;
     return !u->key && c->username.p && c->realm.p && str_eq(c->username, o.name) &&
            str_eq(c->realm, o.realm);
-}
-
-/* --- changing --- */
-
-struct key_change {
-    struct str id;
-    struct api_key *next; /* a reference; NULL: the key is forgotten */
-    struct buf body;
-};
-
-static struct err *change_init(struct key_change *k, const struct key_doc *d)
-{
-    *k = (struct key_change){.id = d->id};
-    buf_init(&k->body, MAX_DOC_BYTES);
-    key_doc_render(d, &k->body);
-    if (k->body.full)
-        return err_new(ERR_TOO_LARGE, "the API key takes more than [%zu] bytes", MAX_DOC_BYTES);
-    struct doc doc = {.id = d->id, .body = buf_str(&k->body)};
-    return key_read(&doc, &k->next);
-}
-
-static void changes_deinit(struct key_change *v, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        key_unref(v[i].next);
-        buf_deinit(&v[i].body);
-    }
-}
-
-static int by_id(const void *a, const void *b)
-{
-    return str_cmp(((const struct key_change *)a)->id, ((const struct key_change *)b)->id);
-}
-
-static bool named(const struct key_change *v, size_t n, struct str id)
-{
-    const struct key_change key = {.id = id};
-    return bsearch(&key, v, n, sizeof *v, by_id);
-}
-
-/* First the disk, then the table; sorts the changes. `writing` is held. */
-static struct err *publish(struct security *s, struct arena *arena, struct key_change *v, size_t n)
-{
-    struct change *changes = arena_array(arena, n + 1, sizeof *changes);
-    struct counted *held;
-    if (!n)
-        return NULL;
-    qsort(v, n, sizeof *v, by_id);
-    for (size_t i = 0; i < n; i++)
-        changes[i] = (struct change){.kind = STORE_API_KEY,
-                                     .id = v[i].id,
-                                     .body = v[i].next ? buf_str(&v[i].body) : (struct str){0},
-                                     .expect = STORE_ANY_REV};
-    TRY(store_apply(s->store, changes, n, NULL));
-    const struct keys *old = peek(s, &held);
-    struct keys *next = keys_new(old->n + n);
-    for (size_t i = 0; i < old->n; i++) {
-        if (named(v, n, old->v[i]->id))
-            continue;
-        counted_ref(&old->v[i]->counted);
-        keys_add(next, old->v[i]);
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (v[i].next)
-            keys_add(next, v[i].next);
-        v[i].next = NULL;
-    }
-    counted_unref(held);
-    keys_sort(next);
-    cell_swap(&s->keys, &next->counted);
-    return NULL;
 }
 
 /* --- create --- */
@@ -155,40 +54,6 @@ static struct err *check_key_name(const struct json *body, struct str *out)
     return NULL;
 }
 
-static struct err *read_expiration(const struct json *body, int64_t now_ms, int64_t *out)
-{
-    struct str text;
-    int64_t ms;
-    TRY(text_member(body, "expiration", &text));
-    *out = 0;
-    if (!text.p)
-        return NULL;
-    if (!str_to_ms(text, &ms) || ms < 0 || ms > MAX_EXPIRES_MS)
-        return err_new(ERR_ARGUMENT,
-                       "failed to parse setting [expiration] with value [%.*s] as a time value: "
-                       "unit is missing or unrecognized",
-                       STR_ARG(text));
-    *out = now_ms + ms;
-    return NULL;
-}
-
-/* The descriptors as they are stored. Never cut short: a key without descriptors has all that its
- * owner has. */
-static struct err *descriptors_text(const struct rights *r, struct arena *arena, struct str *out)
-{
-    struct buf b;
-    struct json_out w;
-    buf_init(&b, MAX_DOC_BYTES);
-    json_out_init(&w, &b);
-    rights_render(r, &w);
-    bool full = b.full;
-    *out = arena_dup(arena, buf_str(&b));
-    buf_deinit(&b);
-    return full ? err_new(ERR_TOO_LARGE, "the role descriptors take more than [%zu] bytes",
-                          MAX_DOC_BYTES)
-                : NULL;
-}
-
 static struct err *check_derived(const struct user *u, const struct rights *own)
 {
     bool empty = own->n > 0;
@@ -205,20 +70,20 @@ static struct err *read_create(struct security_call *c, struct key_doc *d)
     static const char *const members[] = {"name",     "expiration", "role_descriptors",
                                           "metadata", "type",       NULL};
     struct rights own;
-    struct owner o = owner_of(c->user);
+    struct key_owner o = key_owner_of(c->user);
     *d = (struct key_doc){.username = o.name,
                           .realm = o.realm,
                           .realm_type = o.realm_type,
                           .created_ms = clock_wall_ms()};
     TRY(only_members(c->body, "api_key_request", members));
     TRY(check_key_name(c->body, &d->name));
-    TRY(read_expiration(c->body, d->created_ms, &d->expires_ms));
+    TRY(key_read_expiration(c->body, d->created_ms, &d->expires_ms));
     TRY(metadata_member(c->body, "API key metadata keys", &d->metadata));
     TRY(rights_read(c->arena, json_get(c->body, "role_descriptors"), &own));
     TRY(check_derived(c->user, &own));
-    TRY(descriptors_text(&own, c->arena, &d->own));
+    TRY(key_descriptors_text(&own, c->arena, &d->own));
     /* What the caller has now: the ceiling of what the key will ever have. */
-    return descriptors_text(c->user->own, c->arena, &d->limit);
+    return key_descriptors_text(c->user->own, c->arena, &d->limit);
 }
 
 static char *base64_of(struct arena *arena, const void *p, size_t n, int variant)
@@ -263,16 +128,16 @@ static struct err *store_new(struct security *s, struct security_call *c, const 
 {
     struct key_change v[1 + GONE_AT_ONCE];
     size_t n = 1;
-    struct err *e = change_init(&v[0], d);
+    struct err *e = key_change_init(&v[0], d);
     if (!e) {
         pthread_mutex_lock(&s->writing);
         struct keys *held = (struct keys *)cell_take(&s->keys);
         n += add_gone(held, d->created_ms, &v[1], GONE_AT_ONCE);
-        e = publish(s, c->arena, v, n);
+        e = key_changes_publish(s, c->arena, v, n);
         pthread_mutex_unlock(&s->writing);
         counted_unref(&held->counted);
     }
-    changes_deinit(v, n);
+    key_changes_deinit(v, n);
     return e;
 }
 
@@ -325,7 +190,7 @@ static bool selected(const struct security_call *c, const struct api_key *k, int
            (!c->key_name.p || name_matches(c->key_name, k->name)) &&
            (!c->realm.p || str_eq(c->realm, k->realm)) &&
            (!c->username.p || str_eq_c(c->username, k->user.name)) &&
-           (!c->owner || owns(c->user, k)) &&
+           (!c->owner || key_owned_by(c->user, k)) &&
            (!c->active_only || (!k->ended_ms && !key_expired(k, now_ms)));
 }
 
@@ -356,7 +221,7 @@ struct err *api_key_get(struct security *s, struct security_call *c)
     TRY(check_get(c));
     int64_t now = clock_wall_ms();
     size_t n = 0;
-    const struct keys *keys = peek(s, &held);
+    const struct keys *keys = keys_peek(s, &held);
     json_obj(c->out);
     json_key(c->out, "api_keys");
     json_arr(c->out);
@@ -389,10 +254,10 @@ struct err *api_key_query(struct security *s, struct security_call *c)
     query_init(&q, c->arena, "api_keys", "id", fields);
     struct err *e = query_read(&q, c->body);
     int64_t now = clock_wall_ms();
-    const struct keys *keys = peek(s, &held);
+    const struct keys *keys = keys_peek(s, &held);
     for (size_t i = 0; !e && i < keys->n; i++) {
         const struct api_key *k = keys->v[i];
-        if (key_gone(k, now) || (!all && !owns(c->user, k)))
+        if (key_gone(k, now) || (!all && !key_owned_by(c->user, k)))
             continue;
         key_render(k, c->with_limited_by, query_row(&q));
         e = query_row_end(&q);
@@ -481,7 +346,7 @@ static struct err *collect(const struct keys *keys, struct security_call *c, str
         }
         key_doc_of(k, c->arena, &d);
         d.ended_ms = now;
-        TRY(change_init(&out->v[out->n++], &d));
+        TRY(key_change_init(&out->v[out->n++], &d));
     }
     return NULL;
 }
@@ -513,93 +378,14 @@ struct err *api_key_invalidate(struct security *s, struct security_call *c)
     struct keys *keys = (struct keys *)cell_take(&s->keys); /* the ids below are its keys' */
     struct err *e = collect(keys, c, &x);
     if (!e)
-        e = publish(s, c->arena, x.v, x.n);
+        e = key_changes_publish(s, c->arena, x.v, x.n);
     pthread_mutex_unlock(&s->writing);
     if (!e) {
         render_ended(c, &x);
         for (size_t i = 0; i < x.n; i++)
             log_info("API key invalidated", LOG_S("id", x.v[i].id), LOG_C("by", c->user->name));
     }
-    changes_deinit(x.v, x.n);
+    key_changes_deinit(x.v, x.n);
     counted_unref(&keys->counted);
     return e;
-}
-
-/* --- update --- */
-
-/* Only the owner may, with his own credentials: the key takes his present rights as its ceiling. */
-static struct err *check_update(const struct user *u, const struct api_key *k, struct str id,
-                                int64_t now_ms)
-{
-    if (!k || !owns(u, k))
-        return err_new(ERR_NOT_FOUND, "no API key owned by requesting user found for ID [%.*s]",
-                       STR_ARG(id));
-    if (k->ended_ms)
-        return err_new(ERR_ARGUMENT, "cannot update invalidated API key [%.*s]", STR_ARG(id));
-    if (key_expired(k, now_ms))
-        return err_new(ERR_ARGUMENT, "cannot update expired API key [%.*s]", STR_ARG(id));
-    return NULL;
-}
-
-static struct err *read_update(struct security_call *c, const struct api_key *k, struct key_doc *d)
-{
-    struct rights own;
-    key_doc_of(k, c->arena, d);
-    if (!json_is_null(json_get(c->body, "expiration")))
-        TRY(read_expiration(c->body, clock_wall_ms(), &d->expires_ms));
-    if (!json_is_null(json_get(c->body, "metadata")))
-        TRY(metadata_member(c->body, "API key metadata keys", &d->metadata));
-    if (!json_is_null(json_get(c->body, "role_descriptors"))) {
-        TRY(rights_read(c->arena, json_get(c->body, "role_descriptors"), &own));
-        TRY(descriptors_text(&own, c->arena, &d->own));
-    }
-    return descriptors_text(c->user->own, c->arena, &d->limit);
-}
-
-static bool same_doc(const struct api_key *k, struct arena *arena, const struct key_doc *new)
-{
-    struct key_doc old;
-    key_doc_of(k, arena, &old);
-    return old.expires_ms == new->expires_ms &&str_eq(old.metadata, new->metadata) &&
-           str_eq(old.own, new->own) && str_eq(old.limit, new->limit);
-}
-
-/* `writing` is held. */
-static struct err *update_one(struct security *s, struct security_call *c, struct str id,
-                              bool *changed_out)
-{
-    struct key_doc d;
-    struct key_change change = {0};
-    struct keys *keys = (struct keys *)cell_take(&s->keys);
-    const struct api_key *k = keys_find(keys, id);
-    struct err *e = check_update(c->user, k, id, clock_wall_ms());
-    if (!e)
-        e = read_update(c, k, &d);
-    *changed_out = !e && !same_doc(k, c->arena, &d);
-    if (*changed_out) {
-        e = change_init(&change, &d);
-        if (!e)
-            e = publish(s, c->arena, &change, 1);
-        changes_deinit(&change, 1);
-    }
-    counted_unref(&keys->counted);
-    return e;
-}
-
-struct err *api_key_update(struct security *s, struct security_call *c)
-{
-    static const char *const members[] = {"role_descriptors", "metadata", "expiration", NULL};
-    bool changed = false;
-    if (c->user->key)
-        return err_new(ERR_ARGUMENT, "authentication via API key not supported: only the owner "
-                                     "user can update an API key");
-    TRY(only_members(c->body, "update_api_key_request", members));
-    pthread_mutex_lock(&s->writing);
-    struct err *e = update_one(s, c, c->name, &changed);
-    pthread_mutex_unlock(&s->writing);
-    TRY(e);
-    json_obj(c->out);
-    json_key_bool(c->out, "updated", changed);
-    json_end(c->out);
-    return NULL;
 }

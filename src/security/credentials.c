@@ -69,8 +69,10 @@ void credentials_parse(struct str header, struct credentials *out)
         out->kind = read_basic(value, out);
     else if (has_scheme(header, STR("ApiKey"), &value))
         out->kind = read_api_key(value, out);
-    else if (has_scheme(header, STR("Bearer"), &value) && value.n > 0)
+    else if (has_scheme(header, STR("Bearer"), &value) && value.n > 0) {
         out->kind = CREDENTIALS_BEARER;
+        out->secret = value;
+    }
 }
 
 void credentials_parse_api_key(struct str base64, struct credentials *out)

@@ -11,7 +11,7 @@ enum credentials_kind {
     CREDENTIALS_NONE,    /* no header, an unknown scheme, or a scheme alone */
     CREDENTIALS_BASIC,   /* name: user; secret: password */
     CREDENTIALS_API_KEY, /* name: key id; secret: key */
-    CREDENTIALS_BEARER,  /* neither is filled: what it carries depends on the door */
+    CREDENTIALS_BEARER,  /* secret: the token, borrowed from the header */
     CREDENTIALS_BAD_BASIC_ENCODING,
     CREDENTIALS_BAD_BASIC_VALUE,
     CREDENTIALS_BAD_API_KEY_ENCODING,

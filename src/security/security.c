@@ -9,6 +9,7 @@
 #include "credentials.h"
 #include "key.h"
 #include "private.h"
+#include "token.h"
 #include "verifier.h"
 
 const struct str security_challenges[] = {
@@ -29,6 +30,9 @@ static struct err *open_tables(struct security *s, const char *first_password, c
     cell_init(&s->realm, &realm->counted);
     TRY(keys_read(s->store, &keys));
     cell_init(&s->keys, &keys->counted);
+    struct tokens *tokens;
+    TRY(tokens_read(s->store, &tokens));
+    cell_init(&s->tokens, &tokens->counted);
     return NULL;
 }
 
@@ -39,6 +43,7 @@ struct err *security_open(struct store *store, struct pool *pool, bool enabled,
     *printed_out = NULL;
     s->enabled = enabled;
     s->store = store;
+    s->token_ms = SECURITY_TOKEN_MS;
     BUG_ON(pthread_mutex_init(&s->writing, NULL) != 0);
     if (enabled) {
         struct err *e = open_tables(s, first_password, printed_out);
@@ -57,10 +62,16 @@ void security_close(struct security *s)
     if (!s)
         return;
     verifier_free(s->verifier);
+    cell_deinit(&s->tokens);
     cell_deinit(&s->keys);
     cell_deinit(&s->realm);
     pthread_mutex_destroy(&s->writing);
     free(s);
+}
+
+void security_set_token_ms(struct security *s, int64_t ms)
+{
+    s->token_ms = ms;
 }
 
 bool security_enabled(const struct security *s)
@@ -113,8 +124,6 @@ static struct err *unusable(const struct credentials *c, struct str uri)
 {
     static const char unreadable[] = "error attempting to authenticate request";
     switch (c->kind) {
-    case CREDENTIALS_BEARER:
-        return not_valid();
     case CREDENTIALS_BAD_BASIC_ENCODING:
         return err_new(ERR_SECURITY, "invalid basic authentication header encoding");
     case CREDENTIALS_BAD_BASIC_VALUE:
@@ -128,6 +137,7 @@ static struct err *unusable(const struct credentials *c, struct str uri)
     case CREDENTIALS_NONE:
     case CREDENTIALS_BASIC:
     case CREDENTIALS_API_KEY:
+    case CREDENTIALS_BEARER:
         break;
     }
     return err_new(ERR_SECURITY, "missing authentication credentials for REST request [%.*s]",
@@ -267,6 +277,69 @@ bool security_is_api_key(struct security *s, struct str base64)
     return found;
 }
 
+/* --- access tokens --- */
+
+static struct err *token_refusal(const char *why)
+{
+    struct err *e = challenge(not_valid());
+    struct buf b;
+    buf_init(&b, 256);
+    buf_printf(&b, "bearer token: %s", why);
+    buf_char(&b, '\0');
+    e->unsuccessful = mem_strdup(b.p);
+    buf_deinit(&b);
+    return e;
+}
+
+static struct err *check_token(const struct token *t, struct str text)
+{
+    if (!t || !token_is_access(t, text))
+        return challenge(not_valid());
+    if (t->ended_ms)
+        return token_refusal("The access token was invalidated");
+    if (t->expires_ms <= clock_wall_ms())
+        return token_refusal("The access token expired");
+    return NULL;
+}
+
+static void verify_token(struct security *s, struct str text, authenticated_fn *done, void *ctx)
+{
+    struct counted *held, *held_realm;
+    const struct tokens *tokens = (const struct tokens *)cell_peek(&s->tokens, &held);
+    const struct realm *realm = (const struct realm *)cell_peek(&s->realm, &held_realm);
+    const struct token *t = tokens_find(tokens, text);
+    struct err *e = check_token(t, text);
+    const struct account *a = e ? NULL : realm_account(realm, t->username);
+    const struct user *user = a && a->enabled ? user_ref(&a->by_token) : NULL;
+    if (!user && !e)
+        e = challenge(not_valid());
+    counted_unref(held);
+    counted_unref(held_realm);
+    done(ctx, user, e);
+}
+
+bool security_is_token(struct security *s, struct str text)
+{
+    struct counted *held;
+    if (!s->enabled)
+        return false;
+    const struct tokens *tokens = (const struct tokens *)cell_peek(&s->tokens, &held);
+    bool found = tokens_find(tokens, text) != NULL;
+    counted_unref(held);
+    return found;
+}
+
+/* --- whoever comes --- */
+
+void security_authenticate_password(struct security *s, struct loop *loop, struct str name,
+                                    struct str password, struct str uri,
+                                    void (*done)(void *ctx, const struct user *, struct err *),
+                                    void *ctx)
+{
+    struct credentials c = {.kind = CREDENTIALS_BASIC, .name = name, .secret = password};
+    verify(s, loop, &c, uri, done, ctx);
+}
+
 void security_authenticate(struct security *s, struct loop *loop, struct str authorization,
                            struct str uri,
                            void (*done)(void *ctx, const struct user *, struct err *), void *ctx)
@@ -281,6 +354,8 @@ void security_authenticate(struct security *s, struct loop *loop, struct str aut
         verify(s, loop, &c, uri, done, ctx);
     else if (c.kind == CREDENTIALS_API_KEY)
         verify_key(s, &c, done, ctx);
+    else if (c.kind == CREDENTIALS_BEARER)
+        verify_token(s, c.secret, done, ctx);
     else
         done(ctx, NULL, challenge(unusable(&c, uri)));
     credentials_wipe(&c);
@@ -297,32 +372,36 @@ static void render_realm(struct json_out *w, const char *key, const char *name, 
     json_end(w);
 }
 
-static void render_key(const struct user *u, struct json_out *w)
+/* How the caller proved who he is. */
+static void render_proof(const struct user *by, const struct account *shown, struct json_out *w)
 {
-    json_key_cstr(w, "full_name", NULL);
-    json_key_cstr(w, "email", NULL);
-    json_key_raw(w, "metadata", STR("{}"));
-    json_key_bool(w, "enabled", true);
-    render_realm(w, "authentication_realm", "_es_api_key", "_es_api_key");
-    render_realm(w, "lookup_realm", "_es_api_key", "_es_api_key");
-    json_key_cstr(w, "authentication_type", "api_key");
+    const char *realm = by->key ? "_es_api_key" : by->account->realm;
+    const char *type = by->key ? "_es_api_key" : by->account->realm_type;
+    render_realm(w, "authentication_realm", realm, type);
+    if (shown)
+        render_realm(w, "lookup_realm", shown->realm, shown->realm_type);
+    else
+        render_realm(w, "lookup_realm", realm, type);
+    const char *how = by->key          ? "api_key"
+                      : by->with_token ? "token"
+                                       : by->account->authentication_type;
+    json_key_cstr(w, "authentication_type", how);
+    if (!by->key)
+        return;
     json_key(w, "api_key");
     json_obj(w);
-    json_key_str(w, "id", u->key->id);
-    json_key_str(w, "name", u->key->name);
+    json_key_str(w, "id", by->key->id);
+    json_key_str(w, "name", by->key->name);
     json_key_cstr(w, "managed_by", "elasticsearch");
     json_end(w);
 }
 
-static void render_account(const struct account *a, struct json_out *w)
+static void render_about(const struct account *a, struct json_out *w)
 {
-    json_key_cstr(w, "full_name", a->full_name);
-    json_key_cstr(w, "email", a->email);
-    json_key_raw(w, "metadata", a->metadata);
-    json_key_bool(w, "enabled", a->enabled);
-    render_realm(w, "authentication_realm", a->realm, a->realm_type);
-    render_realm(w, "lookup_realm", a->realm, a->realm_type);
-    json_key_cstr(w, "authentication_type", a->authentication_type);
+    json_key_cstr(w, "full_name", a ? a->full_name : NULL);
+    json_key_cstr(w, "email", a ? a->email : NULL);
+    json_key_raw(w, "metadata", a ? a->metadata : STR("{}"));
+    json_key_bool(w, "enabled", a ? a->enabled : true);
 }
 
 void security_render_user(const struct user *u, struct json_out *w)
@@ -334,9 +413,7 @@ void security_render_user(const struct user *u, struct json_out *w)
     for (const char *const *r = u->roles; *r; r++)
         json_put_cstr(w, *r);
     json_end(w);
-    if (u->key)
-        render_key(u, w);
-    else
-        render_account(u->account, w);
+    render_about(u->account, w);
+    render_proof(u->by ? u->by : u, u->account, w);
     json_end(w);
 }

@@ -44,8 +44,10 @@ struct user {
     const struct rights *own; /* what the roles give; NULL: `privileges` says it all */
     const struct rights *limit;    /* ... and only as far as this does; NULL: no limit */
     const struct account *account; /* NULL with an API key */
-    const struct api_key *key;     /* NULL with a password */
-    struct counted *keeper;        /* of all of these; NULL: for ever */
+    const struct api_key *key;     /* NULL with a password or a token */
+    bool with_token;
+    const struct user *by;  /* who runs as this user; NULL: himself */
+    struct counted *keeper; /* of all of these; NULL: for ever */
 };
 
 const struct user *user_ref(const struct user *);
@@ -56,6 +58,9 @@ void user_unref(const struct user *); /* NULL is fine */
  * that password for main to print once (secret; caller wipes and frees), else NULL. */
 struct err *security_open(struct store *, struct pool *, bool enabled, const char *first_password,
                           char **printed_out, struct security **out);
+#define SECURITY_TOKEN_MS (20 * 60 * 1000)
+/* How long access tokens live; SECURITY_TOKEN_MS unless said. Before the loops run. */
+void security_set_token_ms(struct security *, int64_t ms);
 /* After the loops have stopped and the pool is freed. NULL is fine. */
 void security_close(struct security *);
 bool security_enabled(const struct security *);
@@ -69,6 +74,18 @@ void security_authenticate(struct security *, struct loop *, struct str authoriz
                            struct str uri,
                            void (*done)(void *ctx, const struct user *, struct err *), void *ctx);
 
+/* `by` in the name of the user `name`: *out is that user, and `by` is taken. ERR_FORBIDDEN, and
+ * *out is `by`: not he, or not that one. `action` is for the text. Thread: a loop's. */
+struct err *security_run_as(struct security *, const struct user *by, struct str name,
+                            const char *action, const struct user **out);
+/* As security_authenticate, for a name and a password that came another way. */
+void security_authenticate_password(struct security *, struct loop *, struct str name,
+                                    struct str password, struct str uri,
+                                    void (*done)(void *ctx, const struct user *, struct err *),
+                                    void *ctx);
+
+/* Is this an access token, good or not any more? Thread: any. */
+bool security_is_token(struct security *, struct str text);
 /* Is this what `encoded` of an API key looks like, and is there such a key? For bearer tokens,
  * which carry either that or a user's name and password. Thread: any. */
 bool security_is_api_key(struct security *, struct str base64);
@@ -107,6 +124,9 @@ struct security_call {
 typedef struct err *security_op(struct security *, struct security_call *);
 
 security_op api_key_create, api_key_get, api_key_invalidate, api_key_update, api_key_query;
+security_op api_keys_update;
+/* `user`: whose it will be. */
+security_op token_create, token_invalidate, token_unsupported;
 security_op user_put, user_get, user_delete, user_password, user_enable, user_disable, user_query;
 security_op role_put, role_get, role_delete, role_query, roles_put, roles_delete;
 security_op has_privileges, privilege_builtin, user_privileges;

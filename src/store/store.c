@@ -50,6 +50,7 @@ struct str store_kind_name(enum store_kind kind)
         [STORE_API_KEY] = STR_INIT("api_key"),
         [STORE_TRAINED_MODEL] = STR_INIT("trained_model"),
         [STORE_MODEL_ALIAS] = STR_INIT("model_alias"),
+        [STORE_TOKEN] = STR_INIT("token"),
     };
     BUG_ON(kind >= N_STORE_KINDS);
     return names[kind];

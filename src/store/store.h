@@ -32,6 +32,7 @@ enum store_kind {
     STORE_API_KEY,       /* holds a hash of the key, never the key */
     STORE_TRAINED_MODEL, /* id: model id; body: what registry.c says */
     STORE_MODEL_ALIAS,   /* id: alias; body: names the model */
+    STORE_TOKEN,         /* access tokens; holds hashes of them, never the tokens */
     N_STORE_KINDS
 };
 
