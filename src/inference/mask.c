@@ -1,5 +1,7 @@
 #include "mask.h"
 
+#include <stdlib.h>
+
 #include "bug.h"
 
 static const struct str stars = STR_INIT("***");
@@ -197,6 +199,45 @@ static void put_body(const struct mask *m, struct str body, struct json_out *w)
     else
         put_node(m, root, w);
     err_free(e);
+}
+
+static void mask_member(const struct mask *m, char **text)
+{
+    if (!*text)
+        return;
+    struct str shown = mask_text(m, str_c(*text));
+    if (shown.p == *text)
+        return;
+    free(*text);
+    *text = mem_new(shown.n + 1);
+    memcpy(*text, shown.p, shown.n);
+}
+
+/* Shorter ones are found in any text; nobody's key is as short. */
+#define LEAST_IN_TEXTS 8
+
+static void forget_short(struct mask *m)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < m->n; i++)
+        if (m->needles[i].n >= LEAST_IN_TEXTS)
+            m->needles[n++] = m->needles[i];
+    m->n = n;
+}
+
+void mask_err(struct arena *arena, const struct endpoint *ep, const struct secret *token,
+              struct err *e)
+{
+    struct mask m = mask_new(arena, ep);
+    if (token)
+        add_forms(&m, secret_reveal(token));
+    forget_short(&m);
+    for (; e; e = e->cause) {
+        mask_member(&m, &e->reason);
+        mask_member(&m, &e->chat_type);
+        mask_member(&m, &e->chat_code);
+        mask_member(&m, &e->chat_param);
+    }
 }
 
 void mask_request(const struct mask *m, const struct http_out *out, struct json_out *w)

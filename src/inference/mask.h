@@ -20,6 +20,9 @@ struct mask {
 
 struct mask mask_new(struct arena *, const struct endpoint *);
 struct str mask_text(const struct mask *, struct str);
+/* What a service says in its refusal may hold what it was sent: the endpoint's secrets and `token`
+ * (NULL: none) become "***" in the error and its causes. */
+void mask_err(struct arena *, const struct endpoint *, const struct secret *token, struct err *);
 void mask_request(const struct mask *, const struct http_out *, struct json_out *);
 
 #endif

@@ -13,6 +13,7 @@
 #include "clock.h"
 #include "framing.h"
 #include "log.h"
+#include "mask.h"
 #include "metrics.h"
 #include "private.h"
 #include "unicode.h"
@@ -189,6 +190,7 @@ static void upstream_fail(struct upstream *up, struct err *e)
     struct sink *sink = up->call->sink;
     if (e->kind != ERR_CANCELLED)
         metric_add(METRIC_UPSTREAM_FAILURES, 1);
+    mask_err(up->call->arena, up->call->endpoint, up->token, e);
     upstream_free(up);
     sink->fail(sink, e);
 }

@@ -1,0 +1,150 @@
+"""A hundred planted secrets, each of its own: in settings, keys, headers, passwords, urls, and thrown back by
+providers in their errors. None is seen in an answer, in the log, in the figures, in what is on disk, or in a dump."""
+import json
+import os
+import re
+import resource
+import signal
+import urllib.parse
+
+import services
+from inferd import MARK, basic, wait_until
+from services import ALL, KEY, questions
+from upstream import Reply
+
+USERS = 12
+
+
+class Planted:
+    """Secrets of their own, and the search for them."""
+
+    def __init__(self):
+        self.all = []
+
+    def new(self, like=""):
+        secret = f"{like}{MARK}-planted-{len(self.all):03d}-x7Qz"
+        self.all.append(secret)
+        return secret
+
+    def into(self, settings):
+        """The settings with a new secret wherever the recipe has the common one."""
+        def one(value):
+            if isinstance(value, dict):
+                return {k: one(v) for k, v in value.items()}
+            if isinstance(value, str) and value == KEY:
+                return self.new("key-")
+            if isinstance(value, str) and value in services.AWS.values():
+                return self.new("aws-")
+            return value
+        return {k: one(v) for k, v in settings.items()}
+
+    def seen_in(self, data):
+        if isinstance(data, str):
+            data = data.encode()
+        found = [s for s in self.all if s.encode() in data or urllib.parse.quote(s, safe="").encode() in data]
+        return found
+
+
+def thrown_back(request):
+    """What a careless provider says: everything that it was sent."""
+    said = " ".join(f"{k}: {v}" for k, v in request.headers.items()) + " " + request.target
+    return Reply(401, {"error": {"message": f"wrong credentials: {said}", "code": "no", "type": "auth"},
+                       "message": said, "detail": said, "errors": [{"message": said}]})
+
+
+def make_endpoints(server, planted):
+    names = []
+    for recipe in ALL:
+        if recipe.service == "googlevertexai":
+            continue  # its key is a private key, looked for by test_18_google
+        name = f"e{len(names)}"
+        body = {"service": recipe.service, "service_settings": planted.into(recipe.settings)}
+        if recipe.task_settings:
+            body["task_settings"] = recipe.task_settings
+        if recipe.service == "openai" or len(names) % 3 == 0:
+            body["service_settings"]["egress"] = {"headers": {"X-Team": "blue"}}
+        answer = server.put(f"/_inference/{recipe.task}/{name}", body)
+        assert answer.status == 200, (recipe, answer.json)
+        names.append((name, recipe.task))
+    return names
+
+
+def test_a_hundred_planted_secrets(spawn, upstream):
+    resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    planted = Planted()
+    password = planted.new("pw-")
+    server = spawn({"xpack.inference.skip_validate_and_start": "true", "logger.level": "debug",
+                    "inference.slow_call_threshold": "1ms", "http.loops": "1"}, password=password)
+    answers = []
+    send = server.request
+
+    def listen(method, path, *args, **kw):
+        """Every answer is kept, and `server`'s own look-out for secrets is left to this story."""
+        kw["check"] = False
+        kw.setdefault("auth", basic("elastic", password))
+        answer = send(method, path, *args, **kw)
+        answers.append((method, path, answer.body))
+        return answer
+    server.request = listen
+
+    names = make_endpoints(server, planted)
+    for i in range(USERS):
+        assert server.put(f"/_security/user/u{i}", {"password": planted.new("pw-"), "roles": ["superuser"]}).status == 200
+    keys = [server.post("/_security/api_key", {"name": f"k{i}"}).json for i in range(USERS)]
+    answers.clear()  # a key is told once, there
+    planted.all += [k["api_key"] for k in keys] + [k["encoded"] for k in keys]
+    assert len(planted.all) >= 100
+
+    for name, task in names:
+        upstream.clear()
+        upstream.choose = thrown_back
+        stream = task == "chat_completion"
+        path = f"/_inference/{task}/{name}" + ("/_stream" if stream else "")
+        body = questions(task)
+        assert server.post(path, body).status >= 400
+        server.post(f"/_inference/{task}/{name}/_simulate", body)
+        server.get(f"/_inference/{task}/{name}")
+        server.put(f"/_inference/{task}/{name}/_update", {"service_settings": {"api_key": 5}})
+    upstream.choose = None
+    upstream.clear()
+    for i, key in enumerate(keys):
+        auth = "ApiKey " + key["encoded"]
+        assert server.get("/_security/_authenticate", auth=auth).status == 200
+        server.get("/_security/_authenticate", auth=auth[:-4] + "AAAA")
+        server.get(f"/_security/user/u{i}")
+        secret = planted.new("url-")
+        server.get(f"/_inference/x?api_key={secret}")
+        server.post("/_inference/completion/e0", {"input": planted.new("text-")})
+        server.put(f"/_inference/completion/bad{i}", {"service": "openai", "service_settings": {
+            "api_key": planted.new("key-"), "model_id": 7, "url": f"https://user:{planted.new('url-')}@h.example/"}})
+    for path in ("/_inference/_all", "/_inference/.diagnostics", "/_prometheus/metrics", "/_security/user",
+                 "/_security/api_key", "/_nodes", "/_inference/_services"):
+        server.get(path)
+
+    own_words = {s for s in planted.all if s.startswith(("url-", "text-"))}  # an error may say what its own caller sent
+    for method, path, body in answers:
+        seen = [s for s in planted.seen_in(body) if s not in own_words]
+        assert not seen, f"{method} {path}: {seen} in {body[:600]}"
+    server.process.send_signal(signal.SIGSEGV)
+    server.process.wait(20)
+    log = server.log()
+    assert not planted.seen_in(log), [line for line in log.splitlines() if planted.seen_in(line)][:3]
+    files = 0
+    for folder, _, found in os.walk(server.folder):
+        for name in found:
+            with open(os.path.join(folder, name), "rb") as f:
+                data = f.read()
+            assert not name.startswith("core"), f"{name}: a dump was written"
+            assert not planted.seen_in(data), f"{name}: {planted.seen_in(data)}"
+            files += 1
+    assert files >= 3
+    server.process = None
+
+
+def test_the_search_finds_what_is_there():
+    planted = Planted()
+    secret = planted.new()
+    assert planted.seen_in(b"... " + secret.encode() + b" ...") == [secret]
+    assert planted.seen_in("x=" + urllib.parse.quote(secret, safe="")) == [secret]
+    assert planted.seen_in(json.dumps({"a": "b"})) == []
+    assert re.search("planted", secret) and wait_until(lambda: True)
