@@ -50,7 +50,9 @@ enum stmt_kind {
     STMT_FOR,    /* targets[0] in range(values[0]): body */
     STMT_WHILE,  /* values[0]: body */
     STMT_RETURN, /* values[0], or nothing */
-    STMT_PASS
+    STMT_PASS,
+    STMT_WITH,    /* values[0]: body; read only to name its ops when it is refused */
+    STMT_FUNCTION /* within a function: body; likewise */
 };
 
 struct suite {

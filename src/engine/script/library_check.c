@@ -97,6 +97,10 @@ static void see_suite(struct check *c, const struct suite *suite)
         const struct stmt *s = suite->stmts[i];
         if (s->kind == STMT_SET)
             see_op(c, "prim::SetAttr");
+        if (s->kind == STMT_WITH)
+            see_op(c, "prim::Enter");
+        if (s->kind == STMT_FUNCTION)
+            see_op(c, "prim::Closure");
         for (uint32_t j = 0; j < s->n_values; j++)
             see_expr(c, s->values[j]);
         see_suite(c, &s->body);

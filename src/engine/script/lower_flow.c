@@ -459,6 +459,10 @@ static struct err *lower_stmt(struct lower *l, const struct stmt *s)
         return lower_for(l, s);
     case STMT_WHILE:
         return lower_while(l, s);
+    case STMT_WITH:
+        return library_refuse("prim::Enter");
+    case STMT_FUNCTION:
+        return library_refuse("prim::Closure");
     case STMT_RETURN:
         return lower_bad(l, "returns before the end of its function");
     default:

@@ -164,15 +164,73 @@ static struct err *parse_for(struct parser *p, struct stmt *s)
     return parse_suite(p, &s->body);
 }
 
+static struct err *parse_while(struct parser *p, struct stmt *s)
+{
+    s->kind = STMT_WHILE;
+    TRY(one_value(p, s));
+    return parse_suite(p, &s->body);
+}
+
+static struct err *parse_pass(struct parser *p, struct stmt *s)
+{
+    s->kind = STMT_PASS;
+    return end_line(p);
+}
+
 static bool is_other_statement(const struct parser *p)
 {
-    static const char *const words[] = {"with",   "assert", "raise", "def",    "class",   "del",
-                                        "import", "from",   "try",   "global", "lambda",  "elif",
-                                        "else",   "break",  "yield", "async",  "continue"};
+    static const char *const words[] = {"assert", "raise", "class",  "del",    "import",
+                                        "from",   "try",   "global", "lambda", "elif",
+                                        "else",   "break", "yield",  "async",  "continue"};
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
         if (parser_is_word(p, words[i]))
             return true;
     return false;
+}
+
+static struct err *parse_function(struct parser *p, struct function **out);
+
+/* `with x:` or `with x as y:` */
+static struct err *parse_with(struct parser *p, struct stmt *s)
+{
+    struct str ignored;
+    s->kind = STMT_WITH;
+    TRY(one_value(p, s));
+    if (parser_is_word(p, "as")) {
+        lexer_next(&p->l);
+        TRY(parser_name(p, &ignored));
+    }
+    return parse_suite(p, &s->body);
+}
+
+static struct err *parse_inner_function(struct parser *p, struct stmt *s)
+{
+    struct function *f;
+    s->kind = STMT_FUNCTION;
+    TRY(parse_function(p, &f));
+    s->body = f->body;
+    return NULL;
+}
+
+/* Those that begin with a word of their own. NULL: none does. */
+static struct err *(*stmt_reader(const struct parser *p))(struct parser *, struct stmt *)
+{
+    static const struct {
+        const char *word;
+        struct err *(*read)(struct parser *, struct stmt *);
+    } readers[] = {
+        {"if", parse_if},
+        {"for", parse_for},
+        {"while", parse_while},
+        {"return", parse_return},
+        {"pass", parse_pass},
+        {"with", parse_with},
+        {"def", parse_inner_function},
+    };
+    for (size_t i = 0; i < sizeof(readers) / sizeof(readers[0]); i++)
+        if (parser_is_word(p, readers[i].word))
+            return readers[i].read;
+    return NULL;
 }
 
 static struct err *parse_stmt(struct parser *p, struct stmt **out)
@@ -182,24 +240,12 @@ static struct err *parse_stmt(struct parser *p, struct stmt **out)
     *out = s;
     s->line = p->l.line;
     if (is_other_statement(p))
-        return parser_bad(p, "has a statement that libtorch does not print");
-    bool is_if = parser_is_word(p, "if"), is_for = parser_is_word(p, "for"),
-         is_while = parser_is_word(p, "while"), is_return = parser_is_word(p, "return"),
-         is_pass = parser_is_word(p, "pass");
-    if (!is_if && !is_for && !is_while && !is_return && !is_pass)
+        return parser_bad(p, "has a statement that no model has");
+    struct err *(*read)(struct parser *, struct stmt *) = stmt_reader(p);
+    if (!read)
         return parse_simple(p, s);
     lexer_next(&p->l);
-    if (is_if)
-        return parse_if(p, s);
-    if (is_for)
-        return parse_for(p, s);
-    if (is_return)
-        return parse_return(p, s);
-    s->kind = is_pass ? STMT_PASS : STMT_WHILE;
-    if (is_pass)
-        return end_line(p);
-    TRY(one_value(p, s));
-    return parse_suite(p, &s->body);
+    return read(p, s);
 }
 
 static struct err *parse_param(struct parser *p, struct param *out)
