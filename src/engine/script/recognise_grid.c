@@ -5,17 +5,26 @@
 
 #include <math.h>
 
+/* Of all grids: 128 MiB. A model of 512 places has some 100,000. */
+#define MOST_NUMBERS ((size_t)1 << 24)
+
 static size_t n_numbers(const struct grid *g)
 {
     size_t n = g->kind == GRID_SAME ? 1 : g->kind == GRID_PLACE ? g->m : 2 * g->m - 1;
     return n * g->n_channels;
 }
 
+/* NULL: too many of them. */
 static struct grid *grid_new(struct recog *r, enum grid_kind kind, enum grid_type type, size_t m,
                              size_t n_channels)
 {
     struct grid *g = arena_alloc(r->arena, sizeof(*g));
     *g = (struct grid){.kind = kind, .type = type, .channel = -1, .n_channels = n_channels, .m = m};
+    r->numbers += n_numbers(g);
+    if (r->numbers > MOST_NUMBERS) {
+        recog_too_much(r, "places");
+        return NULL;
+    }
     g->v = arena_array(r->arena, n_numbers(g), sizeof(*g->v));
     return g;
 }
@@ -29,6 +38,8 @@ void grid_same(struct recog *r, double value, enum grid_type type, const struct 
                struct desc *out)
 {
     struct grid *g = grid_new(r, GRID_SAME, type, SIZE_MAX, 1);
+    if (!g)
+        return;
     g->v[0] = value;
     set(out, g, shape);
 }
@@ -36,6 +47,8 @@ void grid_same(struct recog *r, double value, enum grid_type type, const struct 
 void grid_places(struct recog *r, const struct shape *shape, int dim, struct desc *out)
 {
     struct grid *g = grid_new(r, GRID_PLACE, GRID_INT, r->max_tokens, 1);
+    if (!g)
+        return;
     g->row = dim;
     for (size_t i = 0; i < g->m; i++)
         g->v[i] = (double)i;
@@ -91,9 +104,10 @@ bool grid_of(struct recog *r, const struct desc *d, struct desc *out)
         *out = *d;
         return true;
     }
+    *out = (struct desc){0};
     if (d->what == WHAT_INT && d->i.factor == 0) {
         grid_same(r, (double)d->i.add, GRID_INT, &shape, out);
-        return true;
+        return out->what == WHAT_GRID;
     }
     if (d->what != WHAT_CONSTANT)
         return false;
@@ -102,7 +116,7 @@ bool grid_of(struct recog *r, const struct desc *d, struct desc *out)
     else if (d->constant->kind != SCRIPT_TENSOR || !element(&d->constant->tensor, &x, &type))
         return false;
     grid_same(r, x, type, &d->shape, out);
-    return true;
+    return out->what == WHAT_GRID;
 }
 
 bool grid_is(const struct desc *d, double value)
@@ -260,6 +274,8 @@ static bool distances(struct recog *r, const struct desc *x, const struct desc *
         if (a->v[i] != (double)i || b->v[i] != (double)i)
             return false;
     struct grid *g = grid_new(r, GRID_DISTANCE, GRID_INT, m, 1);
+    if (!g)
+        return false;
     g->row = of_a < of_b ? of_a : of_b;
     g->column = of_a < of_b ? of_b : of_a;
     for (size_t i = 0; i < 2 * m - 1; i++)
@@ -281,6 +297,8 @@ void grid_apply(struct recog *r, enum script_op op, const struct desc *const in[
     if (!find_leader(in, n_in, shape.rank, &like))
         return;
     struct grid *g = grid_new(r, like.kind, type_of(op, in, n_in), like.m, like.n_channels);
+    if (!g)
+        return;
     g->row = like.row;
     g->column = like.column;
     g->channel = like.channel;
@@ -423,6 +441,8 @@ void grid_slice_constant(struct recog *r, const struct script_tensor *t, int64_t
         r->max_tokens = (uint32_t)t->dim[1];
     struct grid *g = grid_new(r, GRID_PLACE, GRID_INT, r->max_tokens, 1);
     bool same = true;
+    if (!g)
+        return;
     g->row = 1;
     for (size_t i = 0; i < g->m; i++) {
         if (!whole_at(t, (int64_t)i, &g->v[i]))
@@ -445,6 +465,8 @@ void grid_distances_of(struct recog *r, const struct script_tensor *table, const
         return;
     size_t channels = (size_t)table->dim[1];
     struct grid *g = grid_new(r, GRID_DISTANCE, GRID_FLOAT, from->m, channels);
+    if (!g)
+        return;
     g->row = from->row;
     g->column = from->column;
     g->channel = index->shape.rank;

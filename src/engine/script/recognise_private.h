@@ -107,19 +107,29 @@ struct desc {
 struct recog {
     const struct script *script;
     struct graph *graph;
-    struct arena *arena;
-    struct desc *desc; /* per value */
-    uint32_t *alias;   /* per value: a group that shares memory, named by its first value */
-    bool *dead;        /* per group: written to since; only what the write gave may be read */
-    bool *held;        /* per group: in a list, from where it may be reached unseen */
+    struct arena *arena; /* of this walk */
+    struct desc *desc;   /* per value */
+    uint32_t *alias;     /* per value: a group that shares memory, named by its first value */
+    bool *dead;          /* per group: written to since; only what the write gave may be read */
+    bool *held;          /* per group: in a list, from where it may be reached unseen */
     uint32_t max_tokens, vocab_size, type_vocab_size;
+    size_t numbers;  /* of all grids */
+    size_t weights;  /* floats of all constants of the graph */
     const char *why; /* the first thing that was not understood */
     bool failed;     /* nothing of it can be trusted */
     struct err *err; /* no memory */
 };
 
+/* Gives up: what is asked for is more than any model of these architectures has. */
+void recog_too_much(struct recog *, const char *what);
+
 typedef void recog_op(struct recog *, const struct script_node *, struct desc *out);
 
+/* recognise_ops.c: NULL, an op that is never understood. */
+extern recog_op *const recog_ops[N_SCRIPT_OPS];
+
+/* factor * n + add */
+void recog_set_int(struct desc *out, int64_t factor, int64_t add);
 /* The description of an argument by its place or keyword; NULL: not given. */
 const struct desc *recog_in(struct recog *, const struct script_node *, uint32_t position,
                             const char *keyword);
@@ -150,7 +160,8 @@ void grid_slice_constant(struct recog *, const struct script_tensor *, int64_t n
 void grid_distances_of(struct recog *, const struct script_tensor *table, const struct desc *index,
                        struct desc *out);
 
-/* recognise_rows.c: what the graph computes */
+/* recognise_rows.c: what the graph computes. Its constants are copies: a script that uses one many
+ * times over is not worth them. */
 uint32_t rows_constant(struct recog *, const struct script_tensor *);
 uint32_t rows_node(struct recog *, const struct op *, const uint32_t *in, uint32_t n_in,
                    const struct attr *);

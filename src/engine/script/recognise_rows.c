@@ -5,14 +5,27 @@
 
 #include "op.h"
 
+/* Floats of all constants may be as many as the archive has bytes (each weight four times, or in
+ * half precision twice), and these. */
+#define MORE_WEIGHTS ((size_t)4 << 20)
+/* A model of 48 layers has a third of it. */
+#define MOST_NODES 2048
+
 /* A copy of a float tensor, dense; its strides are whatever the archive says. */
 uint32_t rows_constant(struct recog *r, const struct script_tensor *t)
 {
     size_t n = 1, size = dtype_size(t->dtype);
+    size_t most = r->script->weight_bytes + MORE_WEIGHTS;
     for (int i = 0; i < t->rank; i++)
-        n *= (size_t)t->dim[i];
-    if (r->err || r->failed || t->rank < 1 || n == 0)
+        if (t->dim[i] < 1 || __builtin_mul_overflow(n, (size_t)t->dim[i], &n))
+            return NO_VALUE;
+    if (r->err || r->failed || t->rank < 1)
         return NO_VALUE;
+    if (n > most || r->weights > most - n) {
+        recog_too_much(r, "weights");
+        return NO_VALUE;
+    }
+    r->weights += n;
     float *data = weights_alloc(n);
     if (!data) {
         r->err = err_new(ERR_TOO_LARGE, "There is not enough memory for the model's weights");
@@ -43,11 +56,15 @@ uint32_t rows_node(struct recog *r, const struct op *op, const uint32_t *in, uin
     for (uint32_t i = 0; i < n_in; i++)
         if (in[i] == NO_VALUE || r->err)
             return NO_VALUE;
+    if (r->graph->n_nodes == MOST_NODES) {
+        recog_too_much(r, "nodes");
+        return NO_VALUE;
+    }
     struct err *err = graph_add(r->graph, op, in, n_in, attr, &out);
     if (!err)
         return out;
     if (!r->why)
-        r->why = arena_printf(r->arena, "%s", err->reason).p;
+        r->why = arena_printf(r->script->arena, "%s", err->reason).p;
     err_free(err);
     return NO_VALUE;
 }
@@ -63,11 +80,6 @@ void rows_result(struct recog *r, uint32_t value, struct desc *out)
     out->shape.dim[0] = 1;
     out->shape.dim[1] = tokens ? DIM_N : v->dim[1];
     out->shape.dim[2] = tokens ? v->dim[1] : 0;
-}
-
-static bool is_plain(const struct desc *d)
-{
-    return d && (d->what == WHAT_TOKENS || d->what == WHAT_SEQUENCE);
 }
 
 /* --- embeddings --- */
@@ -209,7 +221,7 @@ static bool embed(struct recog *r, const struct desc *d, struct desc *out)
 
 bool rows_tokens(struct recog *r, const struct desc *d, struct desc *out)
 {
-    if (d && d->what == WHAT_TOKENS) {
+    if (d && d->what == WHAT_TOKENS && d->rows.stage <= STAGE_RELU) {
         *out = *d;
         return true;
     }
@@ -371,8 +383,8 @@ void rows_select(struct recog *r, const struct script_node *n, struct desc *out)
     int64_t dim, index;
     int at;
     if (recog_int(r, n, 1, "dim", 0, &dim) && recog_int(r, n, 2, "index", 0, &index) &&
-        rows_tokens(r, recog_in(r, n, 0, "self"), &x) && x.rows.stage == STAGE_NONE &&
-        shape_dim(&x.shape, dim, &at) && at == 1 && (index == 0 || index == -1))
+        rows_tokens(r, recog_in(r, n, 0, "self"), &x) && shape_dim(&x.shape, dim, &at) && at == 1 &&
+        (index == 0 || index == -1))
         pool(r, x.rows.value, index == 0 ? POOL_CLS : POOL_LASTTOKEN, out);
 }
 
@@ -413,7 +425,7 @@ void rows_sum(struct recog *r, const struct script_node *n, struct desc *out)
     if (grid_is(x, 1)) {
         d.what = WHAT_COUNT;
         *out = d;
-    } else if (x->what == WHAT_TOKENS && x->rows.stage == STAGE_NONE && !keep) {
+    } else if (x->what == WHAT_TOKENS && x->rows.stage <= STAGE_RELU && !keep) {
         d.what = WHAT_TOTAL;
         d.rows.value = x->rows.value;
         *out = d;
@@ -425,7 +437,7 @@ void rows_mean(struct recog *r, const struct script_node *n, struct desc *out)
     const struct desc *x = recog_in(r, n, 0, "self");
     int64_t keep;
     int at;
-    if (x && x->what == WHAT_TOKENS && x->rows.stage == STAGE_NONE &&
+    if (x && x->what == WHAT_TOKENS && x->rows.stage <= STAGE_RELU &&
         recog_int(r, n, 2, "keepdim", 0, &keep) && !keep &&
         recog_is_none(recog_in(r, n, 3, "dtype")) && one_dim(r, n, 1, &x->shape, &at) && at == 1)
         pool(r, x->rows.value, POOL_MEAN, out);
@@ -445,7 +457,7 @@ void rows_max(struct recog *r, const struct script_node *n, struct desc *out)
     if (!x || x->what != WHAT_TOKENS || !recog_int(r, n, 2, "keepdim", 0, &keep) || keep ||
         !one_dim(r, n, 1, &x->shape, &at) || at != 1)
         return;
-    if (x->rows.stage == STAGE_NONE) {
+    if (x->rows.stage <= STAGE_RELU) {
         pool(r, x->rows.value, POOL_MAX, &values);
     } else if (x->rows.stage == STAGE_LOG) {
         const struct node *l = &r->graph->nodes[x->rows.logits];
@@ -498,7 +510,7 @@ void rows_split(struct recog *r, const struct script_node *n, struct desc *out)
     const struct desc *x = recog_in(r, n, 0, "self");
     int64_t size, dim;
     int at;
-    if (!is_plain(x) || x->what != WHAT_TOKENS || x->shape.dim[2] != 2 ||
+    if (!x || x->what != WHAT_TOKENS || x->rows.stage > STAGE_RELU || x->shape.dim[2] != 2 ||
         !recog_int(r, n, 1, "split_size", 0, &size) || size != 1 ||
         !recog_int(r, n, 2, "dim", 0, &dim) || !shape_dim(&x->shape, dim, &at) || at != 2)
         return;
