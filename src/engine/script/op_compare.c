@@ -230,11 +230,6 @@ static struct err *masked_fill_in(struct step *s, bool in_place)
                         dtype_torch_name(mask->t.dtype));
     if (in[1].view && in[1].view->t.rank)
         return step_bad(s, "the value must have no dimensions");
-    bool float_value =
-        in[1].view ? dtype_is_float(in[1].view->t.dtype) : in[1].number.kind == NUMBER_FLOAT;
-    if (float_value && !dtype_is_float(x->t.dtype))
-        return step_bad(s, "a float cannot be filled into a tensor of dtype %s",
-                        dtype_torch_name(x->t.dtype));
     operand_of_view(mask, &in[0]);
     operand_of_view(x, &in[2]);
     struct pointwise m = choice(in, x->t.dtype);

@@ -185,15 +185,15 @@ static struct err *multiply_in(struct step *s, struct multiplication *m, struct 
     return err;
 }
 
-/* f32 as it lies; other dtypes converted, which makes them dense. */
+/* f32 as it lies; other dtypes converted, which makes what is seen of them dense. */
 static struct err *operand_as(struct step *s, const struct view *v, enum dtype d,
                               struct script_tensor *seen, struct view **out)
 {
     if (v->t.dtype == d)
         return view_of(s, v, &v->t, out);
-    TRY(dense_as(s, v, d, out));
-    seen->dtype = d;
-    dense_strides(seen);
+    TRY(tensor_new(s, d, seen->rank, seen->dim, out));
+    TRY(copy_elements(s, seen, &(*out)->t));
+    *seen = (*out)->t;
     return NULL;
 }
 

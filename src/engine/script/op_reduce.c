@@ -222,14 +222,13 @@ static struct err *reduce(struct step *s, const struct reduction *r,
     at_to.data = positions ? positions->data : NULL;
     TRY(step_work(s, tensor_numel(&kept), tensor_numel(&reduced) + 1));
     const struct script_tensor *walked[] = {&to, &kept, &at_to};
+    int64_t near = closest(&reduced), size = (int64_t)dtype_size(kept.dtype);
     struct accumulators acc;
     struct walk w;
     for (walk_init(&w, positions ? 3 : 2, walked); !w.done; walk_next(&w)) {
-        bool rows = w.inner == 1 ||
-                    closest(&reduced) * (int64_t)dtype_size(kept.dtype) <= w.inner_stride[1];
+        bool single = near == INT64_MAX; /* one element for each result */
+        bool rows = !single && (w.inner == 1 || near * size <= w.inner_stride[1]);
         int64_t run = rows ? 1 : FOLD_RUN;
-        if (closest(&reduced) == INT64_MAX) /* one element each */
-            run = FOLD_RUN, rows = false;
         for (int64_t at = 0; at < w.inner; at += run) {
             int64_t n = w.inner - at < run ? w.inner - at : run;
             char *p = w.p[1] + at * w.inner_stride[1];

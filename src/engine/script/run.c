@@ -9,7 +9,7 @@
 #include "strided.h"
 
 /* Seconds at most of doing nothing in loops. */
-#define MOST_STEPS ((uint64_t)1 << 26)
+#define MOST_STEPS ((uint64_t)1 << 24)
 
 static step_fn *const table[N_SCRIPT_OPS] = {
 #define X(id, name) [SCRIPT_OP_##id] = run_##id,
