@@ -18,6 +18,7 @@
 #include "config.h"
 #include "identity.h"
 #include "log.h"
+#include "package.h"
 #include "processors.h"
 #include "tls.h"
 #include "trained_model.h"
@@ -91,6 +92,7 @@ struct server {
     struct store *store;
     struct pool *pool;
     struct registry *registry;
+    struct packages *packages;
     struct models *models;
     struct security *security;
     struct inference *inference;
@@ -273,6 +275,18 @@ static void choose_path_models(struct config *c)
     }
 }
 
+static struct err *open_packages(struct server *s)
+{
+    const struct config *c = &s->config;
+    struct packages_options o = {.registry = s->registry,
+                                 .repository = c->model_repository,
+                                 .hub = c->hub_url,
+                                 .path_models = c->path_models,
+                                 .ca_file = c->upstream_ca[0] ? c->upstream_ca : NULL,
+                                 .connect_timeout_ms = c->connect_timeout};
+    return packages_open(&o, &s->packages);
+}
+
 static void open_models(struct server *s)
 {
     const struct config *c = &s->config;
@@ -342,6 +356,7 @@ static struct err *open_api(struct server *s)
     struct api_parts parts = {.inference = s->inference,
                               .models = s->models,
                               .registry = s->registry,
+                              .packages = s->packages,
                               .security = s->security,
                               .pool = s->pool};
     s->api = api_new(&o, &parts);
@@ -424,6 +439,7 @@ static struct err *open_all(struct server *s)
     TRY(open_security(s));
     choose_path_models(&s->config);
     TRY(open_registry(s));
+    TRY(open_packages(s));
     open_models(s);
     TRY(open_inference(s));
     TRY(open_api(s));
@@ -453,6 +469,7 @@ static void close_all(struct server *s)
 {
     pool_free(s->pool);
     models_free(s->models);
+    packages_close(s->packages);
     registry_close(s->registry);
     if (s->cut) { /* the calls hold on to the parts below, and no loop runs that could end them */
         store_close(s->store);

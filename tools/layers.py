@@ -24,7 +24,7 @@ MAY_SEE = {
     "task": ["base"],
     "security": ["base", "store"],
     "provider": ["base", "task"],
-    "model": ["base", "task", "text", "engine", "store"],
+    "model": ["base", "task", "text", "engine", "store", "net"],
     "inference": ["base", "task", "text", "net", "store", "provider", "model"],
     "api": ["base", "task", "net", "store", "security", "model", "inference"],
 }

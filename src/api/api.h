@@ -27,12 +27,14 @@ struct api_options {
 };
 
 struct models;
+struct packages;
 struct registry;
 
 struct api_parts {
     struct inference *inference;
     struct models *models;
     struct registry *registry;
+    struct packages *packages;
     struct security *security;
     struct pool *pool; /* for what may wait */
 };

@@ -4,6 +4,7 @@
 #include "body.h"
 #include "bug.h"
 #include "ml.h"
+#include "package.h"
 #include "reply.h"
 
 #define MAX_CONFIG_BYTES ((size_t)4 << 20) /* it is kept in memory and in the store */
@@ -21,31 +22,86 @@ static void show(struct ml_call *c, const struct trained_model *m, struct traine
     trained_model_render(c->w, m, &show);
 }
 
+static struct err *check_put(const struct request *r)
+{
+    struct str id = model_id(r);
+    int64_t timeout_ms;
+    bool unused;
+    TRY(request_query_bool(r, "defer_definition_decompression", false, &unused));
+    TRY(request_query_ms(r, "timeout", 30000, &timeout_ms));
+    if (r->http->body.n > MAX_CONFIG_BYTES)
+        return err_new(ERR_TOO_LARGE, "the config of model [%.*s] is larger than [%zu] bytes",
+                       STR_ARG(str_sub(id, 0, 256)), MAX_CONFIG_BYTES);
+    if (models_has_deployment(r->api->parts.models, id))
+        return err_status(400,
+                          "Cannot create model [%.*s] the id is the same as an current model "
+                          "deployment",
+                          STR_ARG(id));
+    return NULL;
+}
+
 static struct err *put_model(struct ml_call *c)
 {
     const struct json *body;
     struct trained_model *m;
     struct trained_model_show how = {0};
     struct str id = model_id(c->request);
-    if (c->request->http->body.n > MAX_CONFIG_BYTES)
-        return err_new(ERR_TOO_LARGE, "the config of model [%.*s] is larger than [%zu] bytes",
-                       STR_ARG(str_sub(id, 0, 256)), MAX_CONFIG_BYTES);
     TRY(ml_body(c, &body));
     TRY(request_query_bool(c->request, "human", false, &how.human));
-    if (models_has_deployment(c->models, id))
-        return err_status(400,
-                          "Cannot create model [%.*s] the id is the same as an current model "
-                          "deployment",
-                          STR_ARG(id));
     TRY(registry_put(c->registry, id, body, NULL, &m));
     show(c, m, how);
     trained_model_unref(m);
     return NULL;
 }
 
+static void package_registered(void *ctx, struct err *e, struct trained_model *m)
+{
+    struct request *r = ctx;
+    if (!request_back(r)) {
+        err_free(e);
+        trained_model_unref(m);
+        return;
+    }
+    if (e) {
+        reply_err(r, e);
+        return;
+    }
+    struct buf b;
+    struct json_out w;
+    reply_buf_init(&b);
+    json_out_init(&w, &b);
+    trained_model_render(&w, m, &(struct trained_model_show){0});
+    trained_model_unref(m);
+    reply_json(r, 200, &b);
+}
+
+/* A built-in model: what it is and its files come from the repository. */
+static void put_package(struct request *r)
+{
+    struct package_order o = {.model_id = model_id(r),
+                              .body = r->http->body,
+                              .loop = r->http->loop,
+                              .done = package_registered,
+                              .ctx = r};
+    struct err *e = request_query_bool(r, "wait_for_completion", false, &o.wait);
+    if (e) {
+        reply_err(r, e);
+        return;
+    }
+    request_hold(r);
+    packages_put(r->api->parts.packages, &o);
+}
+
 void put_trained_model(struct request *r)
 {
-    ml_work(r, put_model);
+    struct str id = model_id(r);
+    struct err *e = check_put(r);
+    if (e)
+        reply_err(r, e);
+    else if (id.n > 1 && id.p[0] == '.')
+        put_package(r);
+    else
+        ml_work(r, put_model);
 }
 
 /* --- GET --- */
@@ -217,6 +273,19 @@ static struct err *delete_model(struct ml_call *c)
     return ml_acknowledge(c);
 }
 
+static void nothing_is_fetched(void *ctx)
+{
+    struct request *r = ctx;
+    if (request_back(r))
+        ml_work(r, delete_model);
+}
+
+static void cancel_fetch(struct request *r)
+{
+    request_hold(r);
+    packages_cancel(r->api->parts.packages, model_id(r), r->http->loop, nothing_is_fetched, r);
+}
+
 static void stopped(void *ctx, struct err *e)
 {
     struct request *r = ctx;
@@ -227,7 +296,7 @@ static void stopped(void *ctx, struct err *e)
     if (e)
         reply_err(r, e);
     else
-        ml_work(r, delete_model);
+        cancel_fetch(r);
 }
 
 static struct err *delete_query(const struct request *r, bool *force)
@@ -253,7 +322,7 @@ void delete_trained_model(struct request *r)
         request_hold(r);
         models_stop_all(r->api->parts.models, id, r->http->loop, stopped, r);
     } else {
-        ml_work(r, delete_model);
+        cancel_fetch(r);
     }
 }
 

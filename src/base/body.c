@@ -185,6 +185,8 @@ struct err *body_parse(struct body *b, const struct body_parser *parser, const s
     struct json_iter it = json_iter(object);
     for (const struct json *v; (v = json_next(&it));) {
         const struct body_field *field = find_field(parser, v->key);
+        if (!field && parser->lenient)
+            continue;
         if (!field)
             return unknown_field(b, parser, v);
         if (json_is_null(v))

@@ -31,6 +31,7 @@ struct body_parser {
     const char *name; /* as errors have it: "UnifiedCompletionRequest" */
     const struct body_field *fields;
     size_t n;
+    bool lenient; /* members that are not in the table are skipped */
 };
 
 struct err *body_parse(struct body *, const struct body_parser *, const struct json *object,

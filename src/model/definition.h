@@ -65,6 +65,8 @@ struct err *definition_remove(const char *folder);
 
 /* A whole file, written aside, synced, named, name synced. */
 struct err *definition_write_file(const char *folder, const char *name, struct str bytes);
+/* Makes names just given in the folder durable. */
+struct err *definition_sync(const char *folder);
 /* Makes a folder (0700) and its name durable; there already: fine. */
 struct err *definition_make_folder(const char *folder);
 

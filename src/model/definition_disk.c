@@ -34,7 +34,7 @@ static void part_name(char out[64], uint32_t i, const struct part *p)
     snprintf(out, 64, "%u.%u.%lld", i, p->total_parts, (long long)p->total_bytes);
 }
 
-static struct err *sync_folder(const char *path)
+struct err *definition_sync(const char *path)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
@@ -53,7 +53,7 @@ struct err *definition_make_folder(const char *path)
     }
     char parent[PATH_MAX];
     TRY(join(parent, path, ".."));
-    return sync_folder(parent);
+    return definition_sync(parent);
 }
 
 /* --- writing a file --- */
@@ -93,7 +93,7 @@ static struct err *end_file(int fd, int code, const char *aside, const char *pat
     if (!code && rename(aside, path) != 0)
         code = errno;
     if (!code)
-        return sync_folder(folder);
+        return definition_sync(folder);
     unlink(aside);
     return io_err("write", path, code);
 }

@@ -61,7 +61,8 @@ static struct err *exists(struct str id)
 static struct err *check_names(struct registry *r, const struct trained_model *m)
 {
     TRY(check_id(r, m->model_id));
-    if (r->bytes > REGISTRY_MAX_BYTES)
+    int64_t coming = m->kind == MODEL_PACKAGE ? m->model_size_bytes : 0;
+    if (r->bytes > REGISTRY_MAX_BYTES || coming > REGISTRY_MAX_BYTES - r->bytes)
         return too_much();
     TRY(check_tags(r, m));
     return map_get(r->entries, m->model_id) ? exists(m->model_id) : NULL;

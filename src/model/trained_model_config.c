@@ -285,18 +285,13 @@ static const struct body_field package_fields[] = {
     {"prefix_strings", BODY_OBJECT, false, read_prefixes, 0},
     {"platform_architecture", BODY_STR, false, read_text, AT(platform_architecture)},
     {"size", BODY_NUM, true, read_size, 0},
-    {"packaged_model_id", BODY_STR, false, read_nothing, 0},
-    {"minimum_version", BODY_STR, false, read_nothing, 0},
-    {"sha256", BODY_STR, false, read_nothing, 0},
-    {"vocabulary_file", BODY_STR, false, read_nothing, 0},
-    {"create_time", ANY_KIND, false, read_nothing, 0},
-    {"model_repository", BODY_STR, false, read_nothing, 0},
 };
 
 struct err *trained_model_of_package(struct trained_model *m, const struct json *package)
 {
     static const struct body_parser package_parser = {
-        "model_package_config", package_fields, sizeof package_fields / sizeof package_fields[0]};
+        "model_package_config", package_fields, sizeof package_fields / sizeof package_fields[0],
+        true};
     /* Its places mean nothing to whoever sent the body, hence no text. */
     struct body b = {.arena = m->arena};
     TRY(body_parse(&b, &package_parser, package, m));
