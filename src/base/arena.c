@@ -252,6 +252,18 @@ struct str arena_dup(struct arena *a, struct str s)
     return str_n(arena_cstr(a, s), s.n);
 }
 
+struct str arena_join(struct arena *arena, struct str a, struct str b)
+{
+    BUG_ON(a.n > SIZE_MAX / 2 || b.n > SIZE_MAX / 2);
+    char *p = take_or_die(arena, a.n + b.n + 1);
+    if (a.n)
+        memcpy(p, a.p, a.n);
+    if (b.n)
+        memcpy(p + a.n, b.p, b.n);
+    p[a.n + b.n] = '\0';
+    return str_n(p, a.n + b.n);
+}
+
 struct str arena_vprintf(struct arena *a, const char *fmt, va_list ap)
 {
     char small[256];

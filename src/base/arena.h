@@ -35,6 +35,7 @@ void *arena_array(struct arena *, size_t n, size_t size);
 /* Copies; the copy is NUL-terminated one byte after its end. */
 struct str arena_dup(struct arena *, struct str s);
 char *arena_cstr(struct arena *, struct str s);
+struct str arena_join(struct arena *, struct str a, struct str b); /* b behind a */
 struct str arena_printf(struct arena *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 struct str arena_vprintf(struct arena *, const char *fmt, va_list ap)
     __attribute__((format(printf, 2, 0)));

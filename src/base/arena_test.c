@@ -92,6 +92,9 @@ static void copies_and_prints(void **state)
     assert_memory_equal(d.p, "a\0b", 4);
     assert_string_equal(arena_cstr(a, str_n(NULL, 0)), "");
     assert_true(str_eq(arena_printf(a, "%d inputs", 5), STR("5 inputs")));
+    struct str joined = arena_join(a, STR("a\0b"), STR("c"));
+    assert_true(str_eq(joined, STR("a\0bc")) && joined.p[joined.n] == '\0');
+    assert_int_equal(arena_join(a, (struct str){0}, (struct str){0}).n, 0);
     struct str wide = arena_printf(a, "%0300d", 7);
     assert_int_equal(wide.n, 300);
     assert_int_equal(strlen(wide.p), 300);

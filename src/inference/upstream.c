@@ -66,7 +66,7 @@ struct upstream {
     struct framing framing;
     struct stream stream;
     struct arena *scratch;
-    struct http_in head; /* status and headers of the answer */
+    struct http_in *refused; /* an answer that is not a stream; NULL: none came */
     struct buf error_body;
     struct err *broken; /* ends the stream */
     bool streaming;     /* a 2xx answer: framing and stream are set up; no more attempts */
@@ -182,7 +182,6 @@ static void upstream_free(struct upstream *up)
     up->call->on_cancel = NULL;
     up->call->on_drain = NULL;
     up->call->stage = NULL;
-    free(up);
 }
 
 static void upstream_fail(struct upstream *up, struct err *e)
@@ -274,9 +273,11 @@ static void shorten(struct arena *arena, struct input *in, int64_t n, double red
 
 void upstream_cut(const struct endpoint *ep, struct arena *arena, struct input *in)
 {
-    const struct value *max_tokens = settings_get(&ep->values, "max_input_tokens");
     bool embeds = in->task == TASK_TEXT_EMBEDDING || in->task == TASK_SPARSE_EMBEDDING;
-    if (embeds && ep->provider->cuts_input && max_tokens && max_tokens->set)
+    if (!embeds || !ep->provider->cuts_input)
+        return;
+    const struct value *max_tokens = settings_get(&ep->values, "max_input_tokens");
+    if (max_tokens && max_tokens->set)
         shorten(arena, in, max_tokens->i * CHARS_PER_TOKEN, 0);
 }
 
@@ -403,17 +404,25 @@ static enum framing_kind framing_of(const struct upstream *up)
     return up->task->framing_of ? up->task->framing_of(up->call->endpoint) : up->task->framing;
 }
 
+static void keep_refusal(struct upstream *up, int status, const struct http_headers *headers)
+{
+    up->refused = arena_alloc(up->arena, sizeof *up->refused);
+    up->refused->status = status;
+    up->refused->arena = up->arena;
+    for (size_t i = 0; i < headers->n; i++)
+        http_header_add(&up->refused->headers, arena_dup(up->arena, headers->h[i].name),
+                        arena_dup(up->arena, headers->h[i].value));
+}
+
 static void stream_head(void *ctx, int status, const struct http_headers *headers)
 {
     struct upstream *up = ctx;
-    up->head.status = status;
-    up->head.headers = *headers;
-    for (size_t i = 0; i < headers->n; i++) {
-        up->head.headers.h[i].name = arena_dup(up->arena, headers->h[i].name);
-        up->head.headers.h[i].value = arena_dup(up->arena, headers->h[i].value);
-    }
-    if (status < 200 || status > 299 || up->streaming)
+    if (up->streaming)
         return;
+    if (status < 200 || status > 299) {
+        keep_refusal(up, status, headers);
+        return;
+    }
     up->streaming = true;
     up->outcome = CIRCUIT_ANSWERED;
     up->scratch = arena_new(MAX_EVENT_BYTES * 4);
@@ -482,10 +491,9 @@ static void stream_drained(struct call *call)
 static void stream_done(struct upstream *up)
 {
     if (!up->streaming) {
-        up->head.arena = up->arena;
-        up->head.body = buf_str(&up->error_body);
-        if (!token_renewed(up, up->head.status))
-            judge(up, &up->head);
+        up->refused->body = buf_str(&up->error_body);
+        if (!token_renewed(up, up->refused->status))
+            judge(up, up->refused);
         return;
     }
     if (!up->broken && !up->stream.finished) {
@@ -532,8 +540,12 @@ static void client_done(void *ctx, enum client_failure failure, struct err *e,
         return;
     }
     up->answer = arena_new(up->inf->options.max_response_bytes * TREE_FACTOR + TREE_BYTES);
-    struct http_in answer = *in;
+    struct http_in answer; /* of the headers, only those that are there */
     answer.arena = up->answer;
+    answer.status = in->status;
+    answer.body = in->body;
+    answer.headers.n = in->headers.n;
+    memcpy(answer.headers.h, in->headers.h, in->headers.n * sizeof in->headers.h[0]);
     answer_done(up, &answer);
 }
 
@@ -651,7 +663,10 @@ static void upstream_send(struct upstream *up)
         up->arena = arena_new(ARENA_NO_LIMIT);
     if (up->attempt++ == 0)
         up->give_up_ms = clock_mono_ms() + up->inf->options.retry_timeout_ms;
-    up->out = (struct http_out){.arena = up->arena, .method = HTTP_POST};
+    up->out.arena = up->arena;
+    up->out.method = HTTP_POST;
+    up->out.url = up->out.body = (struct str){0};
+    up->out.headers.n = 0;
     struct err *e = up->task->build(call->endpoint, &call->input, &up->out);
     if (e) {
         upstream_fail(up, e);
@@ -726,7 +741,7 @@ static void wait_turn(struct upstream *up)
 void upstream_submit(struct inference *inf, struct call *call)
 {
     const struct provider *provider = call->endpoint->provider;
-    struct upstream *up = mem_new(sizeof *up);
+    struct upstream *up = arena_alloc(call->arena, sizeof *up);
     up->inf = inf;
     up->call = call;
     up->provider = provider;

@@ -98,7 +98,7 @@ static size_t url_path(struct str url)
 struct str url_rebase(struct arena *arena, struct str url, struct str base)
 {
     struct str rest = str_sub(url, url_path(url), url.n);
-    return arena_printf(arena, "%.*s%.*s", STR_ARG(base), STR_ARG(rest));
+    return arena_join(arena, base, rest);
 }
 
 struct str url_without_query(struct str url)

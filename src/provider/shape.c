@@ -34,8 +34,8 @@ void request_json(struct http_out *out, struct str url, const struct value *api_
     out->url = url;
     http_header_add(&out->headers, STR("Content-Type"), STR("application/json"));
     if (api_key && api_key->set)
-        http_header_addf(&out->headers, out->arena, STR("Authorization"), "Bearer %.*s",
-                         STR_ARG(secret_reveal(api_key->secret)));
+        http_header_add(&out->headers, STR("Authorization"),
+                        arena_join(out->arena, STR("Bearer "), secret_reveal(api_key->secret)));
 }
 
 void json_key_texts(struct json_out *w, const char *key, const struct str *texts, size_t n)

@@ -17,7 +17,8 @@ const struct value *settings_get(const struct values *values, const char *name)
 {
     const struct value *found = NULL;
     for (size_t i = 0; i < values->table->n; i++) {
-        if (strcmp(values->table->rows[i].name, name) != 0)
+        const char *row = values->table->rows[i].name;
+        if (row[0] != name[0] || strcmp(row, name) != 0) /* most differ at once */
             continue;
         if (values->v[i].set)
             return &values->v[i];

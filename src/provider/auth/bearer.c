@@ -44,7 +44,7 @@ const char *bearer_read(const struct http_in *in, int64_t now_s, struct token *o
 struct err *bearer_sign(const struct endpoint *ep, const struct token *token, int64_t now_s,
                         struct http_out *out)
 {
-    http_header_addf(&out->headers, out->arena, STR("Authorization"), "Bearer %.*s",
-                     STR_ARG(secret_reveal(token->value)));
+    http_header_add(&out->headers, STR("Authorization"),
+                    arena_join(out->arena, STR("Bearer "), secret_reveal(token->value)));
     return NULL;
 }
