@@ -334,6 +334,42 @@ def test_client_certificates_share_no_connections(spawn, upstream, relays, pki):
 
 
 @needs_openssl
+def test_tls_is_set_up_once(spawn, upstream, relays, pki):
+    """However many calls follow each other, small or larger than a record in either direction."""
+    tls = relays(Tls(port_of(upstream), pki, want=False))
+    server = spawn(dict(ANYWHERE, **{"node.processors": "1"}))
+    server.make("completion", "c", "openai",
+                trusting(pki, f"https://localhost:{tls.port}/v1/chat/completions"))
+    opened = len(tls.names)
+    assert opened == 1
+    for n in (1, 10, 15000, 17000, 70000, 300000) * 3:
+        text = "".join(f"{i} " for i in range(n // 5))
+        assert server.post(PATH, {"input": text}).json == {
+            "completion": [{"result": reply_text(text)}]}
+    for _ in range(3):
+        assert server.stream(PATH + "/_stream", BODY).all()[-1] == ("message", "[DONE]")
+    assert len(tls.names) == opened
+
+
+@needs_openssl
+def test_calls_at_once_behind_tls(spawn, upstream, relays, pki):
+    """No more connections than calls were under way together, and no answer goes astray."""
+    tls = relays(Tls(port_of(upstream), pki, want=False))
+    server = spawn(dict(ANYWHERE, **{"node.processors": "1"}))
+    server.make("completion", "c", "openai",
+                trusting(pki, f"https://localhost:{tls.port}/v1/chat/completions"))
+
+    def caller(name):
+        for i in range(20):
+            text = f"{name}-{i} " * (1 + i * 100)
+            assert server.post(PATH, {"input": text}).json == {
+                "completion": [{"result": reply_text(text)}]}
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(caller, "abcdefgh"))
+    assert len(tls.names) <= 8
+
+
+@needs_openssl
 def test_certificates_by_a_proxy(spawn, upstream, relays, pki):
     tls = relays(Tls(port_of(upstream), pki))
     proxy = relays(Proxy(port_of(upstream)))
