@@ -228,6 +228,16 @@ static bool host_is_loopback(const char *host)
            strcmp(host, "localhost") == 0 || strcmp(host, "_local_") == 0;
 }
 
+/* What API keys use is kept where the keys are. */
+static struct err *keep_usage(struct server *s)
+{
+    char path[4096];
+    if (strcmp(s->config.store, "memory") == 0)
+        return NULL;
+    snprintf(path, sizeof path, "%s/usage", s->config.path_data);
+    return security_keep_usage(s->security, path);
+}
+
 static struct err *open_security(struct server *s)
 {
     const struct config *c = &s->config;
@@ -241,6 +251,7 @@ static struct err *open_security(struct server *s)
                       &s->security));
     unsetenv("ELASTIC_PASSWORD");
     security_set_token_ms(s->security, c->token_timeout);
+    TRY(keep_usage(s));
     if (printed) {
         fprintf(stderr, "Password of the user elastic (printed once): %s\n", printed);
         secret_wipe(printed, strlen(printed));

@@ -19,10 +19,41 @@ static struct infer *infer_of(struct sink *sink)
     return (struct infer *)sink;
 }
 
+/* Where the provider says nothing: four bytes of English make a token, about. */
+#define BYTES_PER_TOKEN 4
+
+static int64_t estimate(const struct input *in)
+{
+    size_t bytes = in->query.n;
+    for (size_t i = 0; i < in->n_texts; i++)
+        bytes += in->texts[i].n;
+    for (size_t m = 0; in->chat && m < in->chat->n_messages; m++) {
+        const struct chat_message *message = &in->chat->messages[m];
+        bytes += message->content.n;
+        for (size_t p = 0; p < message->n_parts; p++)
+            bytes += message->parts[p].text.n;
+    }
+    return (int64_t)(bytes / BYTES_PER_TOKEN + 1);
+}
+
+/* Counts the call for its API key, once, before anything of its end is told. */
+static void settle(struct infer *inf, const struct usage *usage, bool answered)
+{
+    struct security *s = inf->request->api->parts.security;
+    if (!inf->pass.row)
+        return;
+    if (usage->known || !answered || inf->call.cached)
+        security_settle(s, &inf->pass, inf->call.cached ? 0 : usage->in_tokens,
+                        inf->call.cached ? 0 : usage->out_tokens);
+    else
+        security_settle(s, &inf->pass, estimate(&inf->call.input), 0);
+}
+
 /* Everything the call held. Before the last word to the HTTP server, which may free the arena. */
 static void infer_end(struct infer *inf)
 {
     loop_timer_cancel(&inf->cancel_soon);
+    settle(inf, &inf->call.usage, false);
     if (inf->shape->let_go)
         inf->shape->let_go(inf);
     endpoint_unref(inf->call.endpoint);
@@ -71,6 +102,7 @@ static void infer_done(struct sink *sink, const struct result *result)
 {
     struct infer *inf = infer_of(sink);
     struct request *r = inf->request;
+    settle(inf, result ? &result->usage : &inf->call.usage, true);
     if (!infer_back(inf))
         return;
     if (inf->events) {
@@ -108,6 +140,7 @@ static void infer_fail(struct sink *sink, struct err *e)
         infer_refuse(inf, e);
         return;
     }
+    settle(inf, &inf->call.usage, false);
     /* The status has gone out: an event says it, and nothing follows. */
     inf->shape->error(inf, e, &inf->event);
     err_free(e);
@@ -221,6 +254,12 @@ void infer_refuse(struct infer *inf, struct err *e)
 void infer_submit(struct infer *inf)
 {
     struct request *r = inf->request;
+    struct err *e =
+        security_admit(r->api->parts.security, r->user, inf->call.endpoint->id, &inf->pass);
+    if (e) {
+        infer_refuse(inf, e);
+        return;
+    }
     r->work = inf;
     r->on_cancel = gone;
     r->http->on_drain = drained;

@@ -35,6 +35,7 @@ struct infer {
     bool events;      /* answer as server-sent events */
     bool streaming;   /* ... and the head has gone out */
     struct loop_timer cancel_soon;
+    struct usage_pass pass;   /* of an API key: until it is settled */
     struct chunk_map *chunks; /* inputs are cut into chunks; NULL: they are not */
     void *own;                /* the shape's */
 };

@@ -10,9 +10,9 @@
 
 static const char *const refresh_params[] = {"refresh", NULL};
 static const char *const key_params[] = {
-    "id",       "name",        "owner",           "realm_name",
-    "username", "active_only", "with_limited_by", "with_profile_uid",
-    NULL};
+    "id",         "name",        "owner",           "realm_name",
+    "username",   "active_only", "with_limited_by", "with_profile_uid",
+    "with_usage", NULL};
 static const char *const key_query_params[] = {"with_limited_by", "with_profile_uid", "typed_keys",
                                                NULL};
 

@@ -51,6 +51,7 @@ static struct err *read_query(const struct request *r, struct security_call *c)
     request_query(r, "username", &c->username);
     TRY(request_query_bool(r, "owner", false, &c->owner));
     TRY(request_query_bool(r, "active_only", false, &c->active_only));
+    TRY(request_query_bool(r, "with_usage", false, &c->with_usage));
     return request_query_bool(r, "with_limited_by", false, &c->with_limited_by);
 }
 

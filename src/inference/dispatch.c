@@ -301,6 +301,7 @@ static bool flight_cached(struct flight *f)
         return false;
     }
     tally_call(extras_of(f->own)->tally, true);
+    f->call->cached = true;
     tally_took(extras_of(f->own)->tally, took_us(f));
     f->outer->done(f->outer, cached_result(hit));
     cached_unref(hit);

@@ -228,7 +228,7 @@ struct err *api_key_get(struct security *s, struct security_call *c)
     for (size_t i = 0; i < keys->n; i++) {
         if (!selected(c, keys->v[i], now))
             continue;
-        key_render(keys->v[i], c->with_limited_by, c->out);
+        key_render(keys->v[i], c->with_limited_by, c->with_usage ? s->usage : NULL, c->out);
         n++;
     }
     counted_unref(held);
@@ -259,7 +259,7 @@ struct err *api_key_query(struct security *s, struct security_call *c)
         const struct api_key *k = keys->v[i];
         if (key_gone(k, now) || (!all && !key_owned_by(c->user, k)))
             continue;
-        key_render(k, c->with_limited_by, query_row(&q));
+        key_render(k, c->with_limited_by, NULL, query_row(&q));
         e = query_row_end(&q);
     }
     counted_unref(held);

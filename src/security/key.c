@@ -47,6 +47,12 @@ static bool read_hash(const struct json *root, unsigned char out[KEY_HASH_BYTES]
            n == KEY_HASH_BYTES;
 }
 
+static void narrow_by(struct usage_limits *l, const struct rights *r)
+{
+    for (size_t i = 0; i < r->n; i++)
+        usage_limits_narrow(l, &r->roles[i]->limits);
+}
+
 static struct err *read_members(struct api_key *k, const struct json *root)
 {
     struct str username;
@@ -61,6 +67,8 @@ static struct err *read_members(struct api_key *k, const struct json *root)
     k->metadata = json_raw(json_get(root, "metadata"));
     TRY(rights_read(k->arena, json_get(root, "role_descriptors"), &k->own));
     TRY(rights_read(k->arena, json_get(root, "limited_by"), &k->limit));
+    narrow_by(&k->limits, &k->own);
+    narrow_by(&k->limits, &k->limit);
     uint64_t bits = k->limit.bits;
     k->user = (struct user){.name = arena_cstr(k->arena, username),
                             .roles = nobody,
@@ -142,7 +150,19 @@ void key_doc_render(const struct key_doc *d, struct buf *out)
     json_end(&w);
 }
 
-void key_render(const struct api_key *k, bool with_limited_by, struct json_out *w)
+static void render_used(const struct api_key *k, struct usage *usage, struct json_out *w)
+{
+    json_key(w, "inferd");
+    json_obj(w);
+    json_key(w, "limits");
+    usage_limits_render(&k->limits, w);
+    json_key(w, "usage");
+    usage_render(usage, k->id, w);
+    json_end(w);
+}
+
+void key_render(const struct api_key *k, bool with_limited_by, struct usage *usage,
+                struct json_out *w)
 {
     json_obj(w);
     json_key_str(w, "id", k->id);
@@ -166,6 +186,8 @@ void key_render(const struct api_key *k, bool with_limited_by, struct json_out *
         rights_render(&k->limit, w);
         json_end(w);
     }
+    if (usage)
+        render_used(k, usage, w);
     json_end(w);
 }
 

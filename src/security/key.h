@@ -28,6 +28,7 @@ struct api_key {
     struct str realm, realm_type; /* the owner's */
     struct str metadata;          /* a JSON object */
     struct rights own, limit;
+    struct usage_limits limits; /* the strictest of all these roles */
 };
 
 /* The digest of a key, bound to its id. */
@@ -43,8 +44,8 @@ struct key_doc {
 };
 void key_doc_of(const struct api_key *, struct arena *, struct key_doc *out);
 void key_doc_render(const struct key_doc *, struct buf *out);
-/* As the API shows it. */
-void key_render(const struct api_key *, bool with_limited_by, struct json_out *);
+/* As the API shows it; usage NULL: without what it has used. */
+void key_render(const struct api_key *, bool with_limited_by, struct usage *, struct json_out *);
 
 bool key_expired(const struct api_key *, int64_t wall_ms);
 bool key_gone(const struct api_key *, int64_t wall_ms); /* not even listed any more */

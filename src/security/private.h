@@ -15,7 +15,8 @@ struct security {
     struct cell realm;  /* struct realm: users and roles */
     struct cell keys;   /* struct keys */
     struct cell tokens; /* struct tokens */
-    int64_t token_ms;   /* how long an access token lives */
+    struct usage *usage;
+    int64_t token_ms; /* how long an access token lives */
     /* One change at a time, so that the tables follow the store in its order. Taken by pool threads
      * only; held over the disk's answer, which is what makes the order the same. */
     pthread_mutex_t writing;

@@ -1,5 +1,6 @@
 #include "role.h"
 
+#include "private.h"
 #include "privilege.h"
 
 #define MAX_DESCRIPTION 1000
@@ -205,6 +206,33 @@ static struct err *read_applications(struct reading *rd, const struct json *v)
     return NULL;
 }
 
+static struct err *read_number(struct reading *rd, const struct json *limits, const char *name,
+                               int64_t *out)
+{
+    const struct json *v = json_get(limits, name);
+    if (!v)
+        return NULL;
+    if (!json_i64(v, out) || *out < 1 || *out > INT64_C(1) << 50)
+        return bad(rd, "metadata.inferd.limits", "an object of positive integers");
+    return NULL;
+}
+
+static struct err *read_limits(struct reading *rd, const struct json *metadata)
+{
+    static const char *const names[] = {"requests_per_minute", "concurrency", "tokens_per_month",
+                                        NULL};
+    const struct json *v = json_path(metadata, "inferd", "limits", NULL);
+    struct usage_limits *l = &rd->role->limits;
+    if (!v)
+        return NULL;
+    if (!json_is(v, JSON_OBJECT))
+        return bad(rd, "metadata.inferd.limits", "an object of positive integers");
+    TRY(only_members(v, "metadata.inferd.limits", names));
+    TRY(read_number(rd, v, names[0], &l->requests_per_minute));
+    TRY(read_number(rd, v, names[1], &l->concurrency));
+    return read_number(rd, v, names[2], &l->tokens_per_month);
+}
+
 static struct err *read_limit(struct reading *rd, const struct json *metadata)
 {
     const struct json *v = json_path(metadata, "inferd", "endpoints", NULL);
@@ -234,6 +262,7 @@ static struct err *read_rest(struct reading *rd, const struct json *v)
     if (!json_is_null(metadata) && !json_is(metadata, JSON_OBJECT))
         return bad(rd, "metadata", "an object");
     TRY(read_limit(rd, metadata));
+    TRY(read_limits(rd, metadata));
     for (size_t i = 0; i < 4; i++) {
         const struct json *m = json_get(v, objects[i]);
         if (json_is_null(m))

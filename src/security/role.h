@@ -5,11 +5,14 @@
  * role_descriptors of an API key and the snapshot of its owner's roles.
  *
  * Beyond Elasticsearch: "metadata": {"inferd": {"endpoints": ["a*"]}} limits what the role gives to
- * inference endpoints of these ids. Thread: immutable, any. */
+ * inference endpoints of these ids, and "limits": {"requests_per_minute": 600, "concurrency": 8,
+ * "tokens_per_month": 1000000} those who come with an API key that has the role (usage.h).
+ * Thread: immutable, any. */
 #ifndef INFERD_ROLE_H
 #define INFERD_ROLE_H
 
 #include "security.h"
+#include "usage.h"
 
 struct role {
     struct str name;
@@ -21,6 +24,7 @@ struct role {
     bool limited; /* to `endpoints` */
     struct str *endpoints;
     size_t n_endpoints;
+    struct usage_limits limits;
     bool empty; /* gives nothing whatever */
 };
 

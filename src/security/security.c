@@ -10,6 +10,7 @@
 #include "key.h"
 #include "private.h"
 #include "token.h"
+#include "usage.h"
 #include "verifier.h"
 
 const struct str security_challenges[] = {
@@ -33,7 +34,7 @@ static struct err *open_tables(struct security *s, const char *first_password, c
     struct tokens *tokens;
     TRY(tokens_read(s->store, &tokens));
     cell_init(&s->tokens, &tokens->counted);
-    return NULL;
+    return usage_open(NULL, clock_wall_ms(), &s->usage);
 }
 
 struct err *security_open(struct store *store, struct pool *pool, bool enabled,
@@ -62,11 +63,45 @@ void security_close(struct security *s)
     if (!s)
         return;
     verifier_free(s->verifier);
+    usage_close(s->usage);
     cell_deinit(&s->tokens);
     cell_deinit(&s->keys);
     cell_deinit(&s->realm);
     pthread_mutex_destroy(&s->writing);
     free(s);
+}
+
+struct err *security_keep_usage(struct security *s, const char *path)
+{
+    struct usage *kept;
+    if (!s->enabled)
+        return NULL;
+    TRY(usage_open(path, clock_wall_ms(), &kept));
+    usage_close(s->usage);
+    s->usage = kept;
+    return NULL;
+}
+
+static const struct api_key *key_of(const struct user *u)
+{
+    return u->by ? u->by->key : u->key;
+}
+
+struct err *security_admit(struct security *s, const struct user *u, struct str inference_id,
+                           struct usage_pass *out)
+{
+    const struct api_key *k = key_of(u);
+    *out = (struct usage_pass){0};
+    if (!k)
+        return NULL;
+    return usage_admit(s->usage, k->id, &k->limits, inference_id, clock_wall_ms(), out);
+}
+
+void security_settle(struct security *s, struct usage_pass *pass, int64_t in_tokens,
+                     int64_t out_tokens)
+{
+    if (pass->row)
+        usage_settle(s->usage, pass, in_tokens, out_tokens, clock_wall_ms());
 }
 
 void security_set_token_ms(struct security *s, int64_t ms)

@@ -61,6 +61,9 @@ struct err *security_open(struct store *, struct pool *, bool enabled, const cha
 #define SECURITY_TOKEN_MS (20 * 60 * 1000)
 /* How long access tokens live; SECURITY_TOKEN_MS unless said. Before the loops run. */
 void security_set_token_ms(struct security *, int64_t ms);
+/* Keeps what API keys use in this file; otherwise it is forgotten at the end. Before the loops run.
+ */
+struct err *security_keep_usage(struct security *, const char *path);
 /* After the loops have stopped and the pool is freed. NULL is fine. */
 void security_close(struct security *);
 bool security_enabled(const struct security *);
@@ -95,6 +98,17 @@ struct err *security_authorize(const struct user *, enum privilege, const char *
 /* The same for one inference endpoint: roles may be limited to some (role.h). */
 struct err *security_authorize_endpoint(const struct user *, enum privilege, const char *action,
                                         struct str inference_id);
+/* What an API key's inference call holds from its beginning to its answer; row NULL: nothing. */
+struct usage_pass {
+    struct usage_row *row;
+};
+/* Whoever does not come with an API key is let through. ERR_TOO_MANY, with the time to wait: the
+ * key's own limits (role.h). Thread: any. */
+struct err *security_admit(struct security *, const struct user *, struct str inference_id,
+                           struct usage_pass *out);
+/* Before the call is answered: from then on it is counted, whatever happens. Once; NULL-safe. */
+void security_settle(struct security *, struct usage_pass *, int64_t in_tokens, int64_t out_tokens);
+
 /* May he see that there is such an endpoint? */
 bool security_sees(const struct user *, struct str inference_id);
 /* That error, whatever he may do otherwise. */
@@ -116,7 +130,7 @@ struct security_call {
     bool get;                /* by GET */
     /* of the query */
     struct str id, key_name, realm, username; /* p NULL: not given */
-    bool owner, active_only, with_limited_by;
+    bool owner, active_only, with_limited_by, with_usage;
     struct json_out *out;
     int status; /* 200 */
 };

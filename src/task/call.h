@@ -37,6 +37,7 @@ struct call {
     struct str opaque_id; /* X-Opaque-Id, for logs */
     struct str traceparent,
         tracestate;     /* W3C Trace Context, handed on as they came; p NULL: none */
+    bool cached;        /* answered from what was kept: nobody was asked */
     bool partial;       /* of embeddings: one bad input is to fail alone, in result->errors */
     bool probe;         /* made to find out whether it works: goes even where calls are
                            held back for now */
