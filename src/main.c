@@ -345,6 +345,7 @@ static struct err *open_inference(struct server *s)
     struct inference_parts parts = {.store = s->store,
                                     .pool = s->pool,
                                     .models = s->models,
+                                    .packages = s->packages,
                                     .loops = s->loops,
                                     .n_loops = (size_t)s->n_loops};
     s->inference = inference_new(&o, &parts);

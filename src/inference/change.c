@@ -3,7 +3,7 @@
  * one change from step to step and is freed when its answer has gone and nothing is under way.
  *
  *   create, outside:  check -> probe ------------------> store -> publish
- *   create, local:    check -> look at model -> deploy -> store -> publish
+ *   create, local:    check -> fetch model -> look at it -> deploy -> store -> publish
  *   update:           check -> probe or scale ---------> store -> publish
  *   delete:           check ---------------------------> drop -> publish -> stop deployment
  *
@@ -13,6 +13,7 @@
 #include "bug.h"
 #include "clock.h"
 #include "log.h"
+#include "package.h"
 #include "private.h"
 
 struct op {
@@ -368,6 +369,47 @@ static void create_find(void *job)
     op->job_err = models_find(op->inf->parts.models, spec.model_id, op->arena, &op->model);
 }
 
+/* The fetching goes on; the next try finds more of it there. */
+static void fetch_late(struct loop_timer *timer)
+{
+    struct op *op = (struct op *)((char *)timer - offsetof(struct op, timer));
+    struct str model_id = inference_deployment_spec(op->ep).model_id;
+    op_fail(op, err_new(ERR_DEPLOYMENT_TIMEOUT,
+                        "Model download task is currently running. Wait for trained model [%.*s] "
+                        "download task to complete then try again",
+                        STR_ARG(model_id)));
+}
+
+static void create_fetched(void *ctx, struct err *e)
+{
+    struct op *op = ctx;
+    op->deploying = false;
+    if (op->answered) { /* it took too long */
+        err_free(e);
+        op_release(op);
+        return;
+    }
+    loop_timer_cancel(&op->timer);
+    if (e)
+        op_fail(op, e);
+    else
+        pool_run(op->inf->parts.pool, op->change.loop, create_find, create_found, op);
+}
+
+/* Built-in models and those of a hub are fetched when they are first asked for. */
+static void create_fetch(struct op *op)
+{
+    struct str model_id = inference_deployment_spec(op->ep).model_id;
+    if (!op->inf->parts.packages) {
+        pool_run(op->inf->parts.pool, op->change.loop, create_find, create_found, op);
+        return;
+    }
+    op->deploying = true;
+    loop_timer_set(op->change.loop, &op->timer, clock_mono_ms() + op->change.timeout_ms,
+                   fetch_late);
+    packages_ensure(op->inf->parts.packages, model_id, op->change.loop, create_fetched, op);
+}
+
 /* --- create --- */
 
 /* The task type of URL and body, which must agree. */
@@ -451,7 +493,7 @@ void inference_create(struct inference *inf, const struct endpoint_change *chang
         return;
     }
     if (endpoint_is_local(op->ep)) {
-        pool_run(inf->parts.pool, change->loop, create_find, create_found, op);
+        create_fetch(op);
         return;
     }
     if (inf->options.skip_probe) {

@@ -1,4 +1,5 @@
 #include "fake_models.h"
+#include "package.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,4 +109,14 @@ void deployment_submit(struct models *m, struct str id, struct call *call)
         call->sink->done(call->sink, &result);
     else
         call->sink->fail(call->sink, err_new(ERR_NOT_FOUND, "no deployment [%.*s]", STR_ARG(id)));
+}
+
+/* No test has packages. */
+void packages_ensure(struct packages *p, struct str id, struct loop *loop,
+                     void (*done)(void *, struct err *), void *ctx)
+{
+    (void)p;
+    (void)id;
+    (void)loop;
+    done(ctx, NULL);
 }

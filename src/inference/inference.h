@@ -47,10 +47,13 @@ struct inference_options {
 };
 
 /* What it works with; all borrowed, all outlive it. loops[i] has loop_index i. */
+struct packages;
+
 struct inference_parts {
     struct store *store;
     struct pool *pool;
     struct models *models;
+    struct packages *packages; /* fetches models that are not there; NULL: nothing does */
     struct loop *const *loops;
     size_t n_loops;
 };

@@ -38,7 +38,7 @@ struct fetch {
     int fd;     /* of the partial file; -1: into memory */
     int source; /* of a file:// url; -1: none */
     struct buf bytes;
-    int64_t have;
+    int64_t have, before;
     size_t junk; /* bytes of a refusal's body */
     _Atomic int64_t *shown_have;
     int status;
@@ -162,7 +162,7 @@ static struct err *take(struct fetch *f, struct str s)
                        (long long)f->limit);
     f->grew = f->grew || s.n > 0;
     if (f->shown_have)
-        atomic_store(f->shown_have, f->have + (int64_t)s.n);
+        atomic_store(f->shown_have, f->before + f->have + (int64_t)s.n);
     if (f->fd < 0) {
         buf_put(&f->bytes, s);
         f->have += (int64_t)s.n;
@@ -481,6 +481,7 @@ struct fetch *fetch_start(struct fetcher *fetcher, const struct fetch_order *o, 
                         .size = o->size,
                         .follow = o->follow,
                         .shown_have = o->have,
+                        .before = o->before,
                         .fd = -1,
                         .source = -1,
                         .done = done,

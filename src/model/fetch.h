@@ -23,12 +23,14 @@ struct fetcher *fetcher_new(struct loop *, const struct client_options *);
 void fetcher_free(struct fetcher *); /* after all its fetches have ended */
 
 struct fetch_order {
-    struct str url;        /* copied */
-    const char *path;      /* copied; NULL: into memory */
-    int64_t limit;         /* most bytes, whole */
-    int64_t size;          /* exactly so many; -1: not known */
-    _Atomic int64_t *have; /* bytes so far, for whoever looks on; or NULL */
-    bool follow;           /* up to three redirects, to https or where the url itself leads */
+    struct str url;   /* copied */
+    const char *path; /* copied; NULL: into memory */
+    int64_t limit;    /* most bytes, whole */
+    int64_t size;     /* exactly so many; -1: not known */
+    _Atomic int64_t
+        *have; /* bytes so far and `before` of other files, for whoever looks on; or NULL */
+    int64_t before;
+    bool follow; /* up to three redirects, to https or where the url itself leads */
 };
 
 struct fetch;

@@ -10,6 +10,7 @@
 
 #include "bug.h"
 #include "model_private.h"
+#include "package.h"
 #include "registry_private.h"
 #include "trained_model_config.h"
 
@@ -196,7 +197,10 @@ static struct err *read_local(struct trained_model *m, const char *path_models)
 
 struct err *local_model_get(const char *path_models, struct str id, struct trained_model **out)
 {
+    char name[256];
     *out = NULL;
+    if (hub_folder_name(id, name))
+        id = str_c(name);
     if (!snapshot_id_ok(id))
         return registry_unknown(id);
     struct trained_model *m = trained_model_new(MODEL_SNAPSHOT, id);

@@ -1,6 +1,7 @@
 /* The thread behind packages: orders come as messages, jobs are their doing, one per model. Whoever
  * asks for a model that is being fetched waits for the same job. */
 #include "package_private.h"
+#include "trained_model_config.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -241,11 +242,6 @@ static void wait_for(struct job *j, struct order *o)
     j->waiting = o;
 }
 
-static bool is_built_in(struct str id)
-{
-    return id.n > 1 && id.p[0] == '.';
-}
-
 /* The model under just this id; NULL: not registered. */
 static struct trained_model *registered(struct packages *p, struct str id)
 {
@@ -309,7 +305,9 @@ static void built_in(struct packages *p, struct order *o)
 
 static void from_hub(struct packages *p, struct order *o)
 {
-    struct trained_model *m = registered(p, o->id);
+    char name[256];
+    hub_folder_name(o->id, name);
+    struct trained_model *m = registered(p, str_c(name));
     if (m) {
         answer(o, NULL, m);
         trained_model_unref(m);
@@ -333,7 +331,7 @@ static void obey(struct loop_msg *msg)
         wait_for(j, o);
         if (j->model)
             job_registered(j);
-    } else if (is_built_in(o->id)) {
+    } else if (o->kind == ORDER_PUT || trained_model_package_id_ok(o->id)) {
         built_in(p, o);
     } else if (o->kind == ORDER_ENSURE && p->hub[0] && is_hub_id(o->id)) {
         from_hub(p, o);

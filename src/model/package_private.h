@@ -55,6 +55,7 @@ struct job {
     /* a snapshot of the hub */
     struct hub_file *files;
     size_t n_files, file;
+    int64_t before; /* bytes of those that are done */
 };
 
 /* --- package.c --- */

@@ -10,6 +10,7 @@
 #include "bug.h"
 #include "json.h"
 #include "model_private.h"
+#include "package.h"
 
 #define MAX_ID_BYTES     250
 #define MAX_CONFIG_BYTES (1u << 20)
@@ -40,6 +41,9 @@ bool snapshot_id_ok(struct str id)
 
 char *snapshot_folder(const struct models *m, struct str id)
 {
+    char name[256];
+    if (hub_folder_name(id, name))
+        id = str_c(name);
     if (!snapshot_id_ok(id))
         return NULL;
     size_t n = strlen(m->path) + 1 + id.n + 1;
