@@ -260,19 +260,25 @@ static double number_at(const struct grid *g, const struct grid *like, size_t i)
     return g->kind == GRID_PLACE ? g->v[i] : g->v[i + (g->m - like->m) * g->n_channels];
 }
 
+/* 0, 1, 2 ... */
+static bool grid_counts(const struct grid *g)
+{
+    for (size_t i = 0; i < g->m; i++)
+        if (g->v[i] != (double)i)
+            return false;
+    return g->type == GRID_INT && g->channel < 0;
+}
+
 /* Places of keys less places of queries. */
 static bool distances(struct recog *r, const struct desc *x, const struct desc *y,
                       const struct shape *shape, struct desc *out)
 {
     const struct grid *a = x->grid, *b = y->grid;
     int of_a = a->row + shape->rank - x->shape.rank, of_b = b->row + shape->rank - y->shape.rank;
-    if (a->kind != GRID_PLACE || b->kind != GRID_PLACE || of_a == of_b || a->type != GRID_INT ||
-        b->type != GRID_INT || a->channel >= 0 || b->channel >= 0)
+    if (a->kind != GRID_PLACE || b->kind != GRID_PLACE || of_a == of_b || !grid_counts(a) ||
+        !grid_counts(b))
         return false;
     size_t m = a->m < b->m ? a->m : b->m;
-    for (size_t i = 0; i < m; i++)
-        if (a->v[i] != (double)i || b->v[i] != (double)i)
-            return false;
     struct grid *g = grid_new(r, GRID_DISTANCE, GRID_INT, m, 1);
     if (!g)
         return false;
@@ -302,11 +308,17 @@ void grid_apply(struct recog *r, enum script_op op, const struct desc *const in[
     g->row = like.row;
     g->column = like.column;
     g->channel = like.channel;
+    bool same = g->channel < 0;
     for (size_t i = 0, n = n_numbers(g); i < n; i++) {
         double x[3] = {0};
         for (int j = 0; j < n_in; j++)
             x[j] = number_at(in[j]->grid, &like, i);
         g->v[i] = stored(g->type, compute_known(op, x, n_in, alpha));
+        same = same && g->v[i] == g->v[0];
+    }
+    if (same) {
+        g->kind = GRID_SAME; /* as far as anybody will look */
+        g->m = SIZE_MAX;
     }
     set(out, g, &shape);
 }
@@ -373,10 +385,13 @@ void grid_arange(struct recog *r, const struct script_node *n, struct desc *out)
     const struct desc *end = recog_in(r, n, starts ? 1 : 0, "end");
     if ((!starts && places != 1 && places != 5) ||
         (starts && !recog_int(r, n, 0, "start", 0, &start)) || start != 0 || !end ||
-        end->what != WHAT_INT || end->i.factor != 1 || end->i.add != 0)
+        end->what != WHAT_INT || !recog_int(r, n, starts ? 2 : 1, "dtype", 4, &dtype) ||
+        (dtype != 4 && dtype != 3))
         return;
-    if (recog_int(r, n, starts ? 2 : 1, "dtype", 4, &dtype) && (dtype == 4 || dtype == 3))
+    if (end->i.factor == 1 && end->i.add == 0)
         grid_places(r, &(struct shape){1, {DIM_N}}, 0, out);
+    else if (end->i.factor == 0 && end->i.add == 1) /* of the one sequence there is */
+        grid_same(r, 0, GRID_INT, &(struct shape){1, {1}}, out);
 }
 
 static enum grid_type type_of_dtype(int64_t dtype)
@@ -384,27 +399,34 @@ static enum grid_type type_of_dtype(int64_t dtype)
     return dtype == 11 ? GRID_BOOL : dtype >= 0 && dtype <= 4 ? GRID_INT : GRID_FLOAT;
 }
 
-/* ones, zeros (size, dtype), full (size, value, dtype), full_like (x, value). */
+/* ones, zeros (size, dtype), full (size, value, dtype), full_like (x, value), new_ones, new_zeros
+ * (x, size, dtype). */
 void grid_fill(struct recog *r, const struct script_node *n, struct desc *out)
 {
     struct shape shape;
     struct desc value;
     int64_t dtype = 6;
-    double x = n->op == SCRIPT_OP_aten_ones;
+    bool like = n->op == SCRIPT_OP_aten_new_ones || n->op == SCRIPT_OP_aten_new_zeros;
+    double x = n->op == SCRIPT_OP_aten_ones || n->op == SCRIPT_OP_aten_new_ones;
     enum grid_type type = GRID_FLOAT;
-    const struct desc *first = recog_in(r, n, 0, "size");
+    const struct desc *first = recog_in(r, n, like ? 1 : 0, "size");
     if (n->op == SCRIPT_OP_aten_full_like) {
-        struct desc like;
-        if (!grid_of(r, recog_in(r, n, 0, "self"), &like) ||
+        struct desc as;
+        if (!grid_of(r, recog_in(r, n, 0, "self"), &as) ||
             !recog_number(r, recog_in(r, n, 1, "fill_value"), &x) ||
             !recog_is_none(recog_in(r, n, 2, "dtype")))
             return;
-        grid_same(r, stored(like.grid->type, x), like.grid->type, &like.shape, out);
+        grid_same(r, stored(as.grid->type, x), as.grid->type, &as.shape, out);
         return;
     }
     if (!first || !recog_shape(first, &shape))
         return;
-    uint32_t at = 1;
+    uint32_t at = like ? 2 : 1;
+    if (like && recog_is_none(recog_in(r, n, at, "dtype"))) {
+        if (!grid_of(r, recog_in(r, n, 0, "self"), &value))
+            return;
+        type = value.grid->type;
+    }
     if (n->op == SCRIPT_OP_aten_full) {
         if (!grid_of(r, recog_in(r, n, at++, "fill_value"), &value) ||
             value.grid->kind != GRID_SAME)
@@ -453,6 +475,53 @@ void grid_slice_constant(struct recog *r, const struct script_tensor *t, int64_t
         grid_same(r, g->v[0], GRID_INT, &shape, out);
     else
         set(out, g, &shape);
+}
+
+/* gather(x, 1, index) of a buffer [1, m] that has one number everywhere: that number. */
+void grid_gather(struct recog *r, const struct script_node *n, struct desc *out)
+{
+    const struct desc *x = recog_in(r, n, 0, "self"), *index = recog_in(r, n, 2, "index");
+    int64_t dim, base;
+    double first, next;
+    if (!x || !index || x->what != WHAT_CONSTANT || x->constant->kind != SCRIPT_TENSOR ||
+        !recog_int(r, n, 1, "dim", 0, &dim) || (dim != 1 && dim != -1) ||
+        !shape_equal(&index->shape, &(struct shape){2, {1, DIM_N}}))
+        return;
+    const struct script_tensor *t = &x->constant->tensor;
+    if (index->what == WHAT_REAL_PLACE)
+        base = index->pad + 1;
+    else if (index->what == WHAT_GRID && index->grid->kind == GRID_PLACE &&
+             grid_counts(index->grid))
+        base = 0;
+    else
+        return;
+    if (t->rank != 2 || t->dim[0] != 1 || t->dim[1] <= base || !whole_at(t, 0, &first))
+        return;
+    for (int64_t i = 1; i < t->dim[1]; i++)
+        if (!whole_at(t, i, &next) || next != first)
+            return;
+    if (t->dim[1] - base < r->max_tokens)
+        r->max_tokens = (uint32_t)(t->dim[1] - base);
+    grid_same(r, first, GRID_INT, &index->shape, out);
+}
+
+/* x[a, b] of a mask that is the same everywhere: the same, for every a and b within. */
+void grid_index(struct recog *r, const struct script_node *n, struct desc *out)
+{
+    const struct desc *x = recog_in(r, n, 0, "self"), *list = recog_in(r, n, 1, "indices");
+    struct shape shape = {0};
+    if (!x || !list || x->what != WHAT_GRID || x->grid->kind != GRID_SAME ||
+        list->what != WHAT_LIST || (int64_t)list->list.n != x->shape.rank)
+        return;
+    for (size_t i = 0; i < list->list.n; i++) {
+        const struct desc *at = &list->list.items[i];
+        bool first = grid_is(at, 0);
+        if (at->what != WHAT_GRID || at->grid->type != GRID_INT || !broadcast(&shape, &at->shape) ||
+            (!first &&
+             (x->shape.dim[i] != DIM_N || at->grid->kind != GRID_PLACE || !grid_counts(at->grid))))
+            return;
+    }
+    grid_same(r, x->grid->v[0], x->grid->type, &shape, out);
 }
 
 /* Rows of a table [rows, channels] by distance: learned biases. */
@@ -546,6 +615,29 @@ static void expand(struct recog *r, const struct desc *x, const struct shape *to
     set(out, g, &shape);
 }
 
+static void count_dim(int64_t dim, int64_t *product, int *n, int sign)
+{
+    if (dim == DIM_N)
+        *n += sign;
+    else if (dim < 1 || dim > 65536 || *product > 65536)
+        *product = -1;
+    else
+        *product *= dim;
+}
+
+/* What is the same everywhere, with as many numbers as before. */
+static void reshape(const struct desc *x, const struct shape *to, struct desc *out)
+{
+    int64_t have = 1, want = 1;
+    int n = 0;
+    for (int i = 0; i < x->shape.rank; i++)
+        count_dim(x->shape.dim[i], &have, &n, 1);
+    for (int i = 0; i < to->rank; i++)
+        count_dim(to->dim[i], &want, &n, -1);
+    if (x->grid->kind == GRID_SAME && n == 0 && have == want && want > 0)
+        set(out, x->grid, to);
+}
+
 static void swap(struct recog *r, const struct script_node *n, const struct desc *x,
                  struct desc *out)
 {
@@ -594,6 +686,12 @@ void grid_view(struct recog *r, const struct script_node *n, const struct desc *
         list = recog_in(r, n, 1, "other");
         if (list && list->shape.rank)
             expand(r, x, &list->shape, out);
+        return;
+    case SCRIPT_OP_aten_view:
+    case SCRIPT_OP_aten_reshape:
+        list = recog_in(r, n, 1, n->op == SCRIPT_OP_aten_view ? "size" : "shape");
+        if (list && recog_shape(list, &to))
+            reshape(x, &to, out);
         return;
     case SCRIPT_OP_aten_transpose:
         swap(r, n, x, out);

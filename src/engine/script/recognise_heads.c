@@ -47,10 +47,26 @@ static bool merged_sizes(const struct shape *to, int64_t width)
            (to->dim[2] == width || to->dim[2] == DIM_INFER);
 }
 
+/* The dims that there are, one of them perhaps left to follow. */
+static bool same_sizes(const struct shape *have, const struct shape *to)
+{
+    int infer = 0;
+    for (int i = 0; i < to->rank && i < have->rank; i++) {
+        infer += to->dim[i] == DIM_INFER;
+        if (to->dim[i] != have->dim[i] && to->dim[i] != DIM_INFER)
+            return false;
+    }
+    return to->rank == have->rank && infer <= 1;
+}
+
 bool heads_view(struct recog *r, const struct desc *x, const struct shape *to, struct desc *out)
 {
     struct desc tokens;
     int64_t n, d;
+    if (x->what == WHAT_HEADS && same_sizes(&x->shape, to)) {
+        *out = *x;
+        return true;
+    }
     if (x->what == WHAT_HEADS) {
         int64_t width = (int64_t)x->heads.n * x->heads.d;
         if (x->heads.order != ORDER_NHD || x->heads.scale != 1 || !merged_sizes(to, width))

@@ -150,6 +150,21 @@ static void op_slice(struct recog *r, const struct script_node *n, struct desc *
         grid_slice_constant(r, &x->constant->tensor, DIM_N, out);
 }
 
+/* A buffer as it is. */
+static void expand_buffer(struct recog *r, const struct script_node *n, const struct desc *x,
+                          struct desc *out)
+{
+    struct shape to;
+    const struct desc *list = recog_in(r, n, 1, "size");
+    if (x->constant->kind != SCRIPT_TENSOR || !list || !recog_shape(list, &to) ||
+        to.rank != x->shape.rank)
+        return;
+    for (int i = 0; i < to.rank; i++)
+        if (to.dim[i] != DIM_INFER && to.dim[i] != x->shape.dim[i])
+            return;
+    *out = *x;
+}
+
 /* A mask seen with another shape; a norm or a count repeated along the rows. */
 static void op_shape(struct recog *r, const struct script_node *n, struct desc *out)
 {
@@ -173,6 +188,8 @@ static void op_shape(struct recog *r, const struct script_node *n, struct desc *
     }
     if (grid_of(r, x, &grid))
         grid_view(r, n, &grid, out);
+    else if (n->op == SCRIPT_OP_aten_expand && x->what == WHAT_CONSTANT)
+        expand_buffer(r, n, x, out);
 }
 
 static void op_transpose(struct recog *r, const struct script_node *n, struct desc *out)
@@ -213,7 +230,9 @@ static void op_view(struct recog *r, const struct script_node *n, struct desc *o
     const struct desc *list = recog_in(r, n, 1, n->op == SCRIPT_OP_aten_view ? "size" : "shape");
     struct shape to;
     struct desc seen = {0};
-    if (x && list && recog_shape(list, &to) && heads_view(r, x, &to, &seen))
+    if (x && x->what == WHAT_GRID)
+        op_shape(r, n, out);
+    else if (x && list && recog_shape(list, &to) && heads_view(r, x, &to, &seen))
         *out = seen;
 }
 
@@ -428,9 +447,11 @@ recog_op *const recog_ops[N_SCRIPT_OPS] = {
     [SCRIPT_OP_aten_expand_as] = op_shape,
     [SCRIPT_OP_aten_full] = grid_fill,
     [SCRIPT_OP_aten_full_like] = grid_fill,
+    [SCRIPT_OP_aten_gather] = grid_gather,
     [SCRIPT_OP_aten_ge] = grid_compare,
     [SCRIPT_OP_aten_gelu] = rows_activation,
     [SCRIPT_OP_aten_gt] = grid_compare,
+    [SCRIPT_OP_aten_index] = grid_index,
     [SCRIPT_OP_aten_layer_norm] = rows_layer_norm,
     [SCRIPT_OP_aten_le] = grid_compare,
     [SCRIPT_OP_aten_linalg_vector_norm] = rows_norm,
@@ -447,6 +468,8 @@ recog_op *const recog_ops[N_SCRIPT_OPS] = {
     [SCRIPT_OP_aten_mul_] = op_mul,
     [SCRIPT_OP_aten_ne] = grid_compare,
     [SCRIPT_OP_aten_neg] = grid_unary,
+    [SCRIPT_OP_aten_new_ones] = grid_fill,
+    [SCRIPT_OP_aten_new_zeros] = grid_fill,
     [SCRIPT_OP_aten_norm] = rows_norm,
     [SCRIPT_OP_aten_ones] = grid_fill,
     [SCRIPT_OP_aten_permute] = op_permute,

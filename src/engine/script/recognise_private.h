@@ -155,7 +155,7 @@ bool grid_is(const struct desc *, double value);                     /* the same
 void grid_apply(struct recog *, enum script_op, const struct desc *const in[], int n_in,
                 double alpha, struct desc *out);
 void grid_view(struct recog *, const struct script_node *, const struct desc *x, struct desc *out);
-recog_op grid_arange, grid_fill, grid_where, grid_compare, grid_unary, grid_embedding_of;
+recog_op grid_arange, grid_fill, grid_where, grid_compare, grid_unary, grid_gather, grid_index;
 void grid_slice_constant(struct recog *, const struct script_tensor *, int64_t n, struct desc *out);
 void grid_distances_of(struct recog *, const struct script_tensor *table, const struct desc *index,
                        struct desc *out);
