@@ -8,8 +8,10 @@
 #include "step.h"
 #include "strided.h"
 
-/* Seconds at most of doing nothing in loops. */
+/* Seconds at most of doing nothing in loops, and minutes of doing something: 12 layers of BERT over
+ * 512 tokens are a thousandth of it. */
 #define MOST_STEPS ((uint64_t)1 << 24)
+#define MOST_WORK  ((uint64_t)1 << 38)
 
 static step_fn *const table[N_SCRIPT_OPS] = {
 #define X(id, name) [SCRIPT_OP_##id] = run_##id,
@@ -22,6 +24,8 @@ struct script_runner *script_runner_new(const struct script_plan *plan, size_t m
     struct script_runner *r = mem_new(sizeof(*r));
     r->plan = plan;
     r->max_bytes = max_bytes;
+    r->max_steps = MOST_STEPS;
+    r->max_work = MOST_WORK;
     r->values = mem_array(plan->script->n_values, sizeof(*r->values));
     return r;
 }
@@ -85,7 +89,7 @@ static struct err *run_block(struct script_runner *, const struct plan_block *);
 
 static struct err *count_step(struct step *s)
 {
-    if (++s->r->steps > MOST_STEPS)
+    if (++s->r->steps > s->r->max_steps)
         return step_bad(s, "one inference takes too many steps");
     return NULL;
 }

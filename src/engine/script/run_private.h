@@ -64,8 +64,9 @@ struct script_runner {
     const struct script_plan *plan;
     struct datum *values; /* [n_values] */
     size_t bytes, max_bytes;
-    uint64_t steps, work;
-    uint64_t random; /* state of aten::rand, the same at the start of every run */
+    uint64_t steps, work;         /* of this run */
+    uint64_t max_steps, max_work; /* more is an error */
+    uint64_t random;              /* state of aten::rand, the same at the start of every run */
     float *output;
     size_t output_bytes;
 };

@@ -5,9 +5,6 @@
 #include "graph.h"
 #include "strided.h"
 
-/* Minutes at most: 12 layers of BERT over 512 tokens are a thousandth of it. */
-#define MOST_WORK ((uint64_t)1 << 38)
-
 struct err *step_bad(const struct step *s, const char *fmt, ...)
 {
     char text[512];
@@ -26,8 +23,8 @@ struct err *step_no_memory(const struct step *s)
 struct err *step_work(struct step *s, int64_t outer, int64_t inner)
 {
     uint64_t work;
-    if (__builtin_mul_overflow((uint64_t)outer, (uint64_t)inner, &work) || work > MOST_WORK ||
-        (s->r->work += work) > MOST_WORK)
+    if (__builtin_mul_overflow((uint64_t)outer, (uint64_t)inner, &work) || work > s->r->max_work ||
+        (s->r->work += work) > s->r->max_work)
         return step_bad(s, "one inference takes too long");
     return NULL;
 }
