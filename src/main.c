@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "api.h"
+#include "audit.h"
 #include "bug.h"
 #include "clock.h"
 #include "config.h"
@@ -95,6 +96,7 @@ struct server {
     struct packages *packages;
     struct models *models;
     struct security *security;
+    struct audit *audit;
     struct inference *inference;
     struct api *api;
     struct tls *tls; /* of the HTTP port; NULL: plain */
@@ -193,6 +195,14 @@ static void reload(struct server *s)
     config_deinit(&fresh);
 }
 
+static void reopen_audit(struct server *s)
+{
+    struct err *e = s->audit ? audit_reopen(s->audit) : NULL;
+    if (e)
+        log_error("audit log not opened anew", LOG_E(e));
+    err_free(e);
+}
+
 static void on_signal(struct loop_fd *watch, uint32_t events)
 {
     struct server *s = (struct server *)((char *)watch - offsetof(struct server, signals));
@@ -200,7 +210,7 @@ static void on_signal(struct loop_fd *watch, uint32_t events)
     struct signalfd_siginfo info;
     while (read(watch->fd, &info, sizeof info) == sizeof info) {
         if (info.ssi_signo == SIGHUP)
-            reload(s), reload_certificate(s);
+            reload(s), reload_certificate(s), reopen_audit(s);
         else
             begin_drain(s, (int)info.ssi_signo);
     }
@@ -236,6 +246,18 @@ static struct err *keep_usage(struct server *s)
         return NULL;
     snprintf(path, sizeof path, "%s/usage", s->config.path_data);
     return security_keep_usage(s->security, path);
+}
+
+static struct err *open_audit(struct server *s)
+{
+    const struct config *c = &s->config;
+    char path[4096];
+    if (!c->audit_enabled)
+        return NULL;
+    snprintf(path, sizeof path, "%s/audit.json", c->path_data);
+    if (!c->audit_path[0])
+        mkdir(c->path_data, 0700); /* a store in memory has not made it */
+    return audit_open(c->audit_path[0] ? c->audit_path : path, c->audit_exclude, &s->audit);
 }
 
 static struct err *open_security(struct server *s)
@@ -370,6 +392,7 @@ static struct err *open_api(struct server *s)
                               .registry = s->registry,
                               .packages = s->packages,
                               .security = s->security,
+                              .audit = s->audit,
                               .pool = s->pool};
     s->api = api_new(&o, &parts);
     return NULL;
@@ -449,6 +472,7 @@ static struct err *open_all(struct server *s)
     open_loops(s);
     watch_signals(s);
     TRY(open_security(s));
+    TRY(open_audit(s));
     choose_path_models(&s->config);
     TRY(open_registry(s));
     TRY(open_packages(s));
@@ -493,6 +517,7 @@ static void close_all(struct server *s)
     inference_free(s->inference);
     api_free(s->api);
     security_close(s->security);
+    audit_close(s->audit);
     if (s->signals.loop) {
         int fd = s->signals.fd;
         loop_timer_cancel(&s->grace);

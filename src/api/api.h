@@ -36,6 +36,7 @@ struct api_parts {
     struct registry *registry;
     struct packages *packages;
     struct security *security;
+    struct audit *audit; /* NULL: none is kept */
     struct pool *pool; /* for what may wait */
 };
 

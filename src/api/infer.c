@@ -236,6 +236,7 @@ struct err *infer_endpoint(struct infer *inf, struct str id)
                          &timeout_ms));
     if (openai)
         TRY(security_authorize_endpoint(r->user, r->route->needs, r->route->action, id));
+    r->inference_id = id;
     inf->call.endpoint = inference_find(r->api->parts.inference, id);
     if (!inf->call.endpoint)
         return err_new(ERR_NOT_FOUND, "Inference endpoint not found [%.*s]", STR_ARG(id));

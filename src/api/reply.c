@@ -299,6 +299,7 @@ void reply_err(struct request *r, struct err *e)
         log_error("request failed", LOG_S("path", r->http->path), LOG_I("status", e->status),
                   LOG_E(e));
     err_headers(r, e);
+    r->denied = e->kind == ERR_FORBIDDEN;
     int status = e->status;
     struct buf b;
     reply_buf_init(&b);

@@ -9,6 +9,7 @@
 
 #include <strings.h>
 
+#include "audit.h"
 #include "clock.h"
 #include "log.h"
 #include "reply.h"
@@ -481,6 +482,7 @@ static void on_head(struct http_request *http, void *ctx)
     if (!security_enabled(api->parts.security) && str_starts(http->path, STR("/_security")))
         r->match = (struct route_match){0};
     r->route = r->match.row;
+    r->inference_id = request_param(r, "inference_id");
     struct err *e = query_parse(r);
     if (e) {
         reply_err(r, e);
@@ -527,10 +529,45 @@ static struct str on_protocol_error(struct arena *arena, int status, const char 
     return text;
 }
 
+static enum audit_kind audit_kind_of(const struct request *r, struct str authorization, int status)
+{
+    if (r->user)
+        return r->denied ? AUDIT_DENIED : AUDIT_GRANTED;
+    if (status != 401 && status != 429)
+        return AUDIT_TAMPERED;
+    return authorization.n ? AUDIT_FAILED : AUDIT_ANONYMOUS;
+}
+
+static void audit(const struct request *r, int status)
+{
+    const struct http_request *http = r->http;
+    struct str id = {0}, authorization = {0};
+    bool left_unknown = !r->user && status == 0;
+    if (left_unknown || (r->route && r->route->flags & ROUTE_OPEN))
+        return;
+    http_header_get(http->headers, STR("x-opaque-id"), &id);
+    http_header_get(http->headers, STR("authorization"), &authorization);
+    struct audit_event e = {.kind = audit_kind_of(r, authorization, status),
+                            .user = r->user,
+                            .authorization = authorization,
+                            .peer = http->peer,
+                            .method = str_c(http_method_name(http->method)),
+                            .path = http->path,
+                            .action = str_c(r->route ? r->route->action : NULL),
+                            .inference_id = r->inference_id,
+                            .opaque_id = id,
+                            .status = status,
+                            .duration_ms = loop_now_ms(http->loop) - http->started_ms};
+    audit_write(r->api->parts.audit, &e);
+}
+
 static void on_finished(struct http_request *http, int status, size_t bytes_out, void *ctx)
 {
     (void)ctx;
-    user_unref(request_of(http)->user);
+    struct request *r = request_of(http);
+    if (r->api->parts.audit)
+        audit(r, status);
+    user_unref(r->user);
     if (!log_on(LOG_DEBUG))
         return;
     struct str id = {0};

@@ -68,8 +68,10 @@ struct request {
     struct err *refused;     /* found out before the body came; answered when it is there */
     unsigned holds;
     bool head_done, ready, answered, cancelled;
+    bool denied;                         /* for want of a privilege */
     void (*on_cancel)(struct request *); /* of the handler that holds it */
     void *work;                          /* the handler's own */
+    struct str inference_id;             /* the endpoint it is about; p NULL: none is known */
     bool chat;                           /* errors in the shape of chat_completion */
 };
 
