@@ -14,8 +14,9 @@
 #include "nlp.h"
 #include "tokenizer.h"
 
-#define TOLERANCE 1e-6 /* relative above 1: sums of doubles in another order, floats as decimals   \
-                        */
+#define TOLERANCE                                                                                  \
+    1e-6 /* relative above 1: sums of doubles in another order, floats as decimals                 \
+          */
 
 static const struct json *file(struct arena *a, const char *path)
 {
@@ -273,8 +274,7 @@ static void odd_outputs_do_no_harm(void **state)
     static float values[2 * 512 * 9];
     static const char *const configs[] = {
         "{\"ner\":{}}", "{\"question_answering\":{\"num_top_classes\":3}}",
-        "{\"text_classification\":{\"classification_labels\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\","
-        "\"7\",\"8\",\"9\"]}}",
+        "{\"text_classification\":{\"classification_labels\":[1,2,3,4,5,6,7,8,9]}}",
         "{\"text_expansion\":{}}", "{\"text_expansion\":{\"expansion_type\":\"splade\"}}"};
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
         values[i] = i % 3 ? NAN : i % 2 ? INFINITY : -INFINITY;

@@ -41,11 +41,11 @@ static struct err *one_row(struct job *j)
 
 static struct err *too_large(const struct job *j)
 {
+    unsigned long long whole = j->n[0] + j->n[1] + j->extra;
     return err_status(400,
                       "Input too large. The tokenized input length [%llu] exceeds the maximum "
                       "sequence length [%u]",
-                      (unsigned long long)(j->n[0] + j->n[1] + j->extra),
-                      j->t->max_sequence_length);
+                      whole, j->t->max_sequence_length);
 }
 
 static struct err *other_too_large(const struct job *j, int other)
@@ -124,19 +124,19 @@ static size_t count_windows(const struct pieces *p, size_t room, size_t span)
 
 static struct err *pair_fits_windows(const struct job *j)
 {
-    uint64_t first = j->n[0] + j->extra, span = (uint64_t)j->t->span;
+    unsigned long long first = j->n[0] + j->extra, span = (unsigned long long)j->t->span;
+    unsigned long long both = first + span;
     if (first >= j->t->max_sequence_length)
         return err_status(400,
                           "Unable to do sequence pair tokenization: the first sequence [%llu "
                           "tokens] is longer than the max sequence length [%u tokens]",
-                          (unsigned long long)first, j->t->max_sequence_length);
-    if (first + span > j->t->max_sequence_length)
+                          first, j->t->max_sequence_length);
+    if (both > j->t->max_sequence_length)
         return err_status(400,
                           "Unable to do sequence pair tokenization: the combined first sequence "
                           "and span length [%llu + %llu = %llu tokens] is longer than the max "
                           "sequence length [%u tokens]",
-                          (unsigned long long)first, (unsigned long long)span,
-                          (unsigned long long)(first + span), j->t->max_sequence_length);
+                          first, span, both, j->t->max_sequence_length);
     return NULL;
 }
 
