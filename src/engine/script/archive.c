@@ -153,8 +153,11 @@ static struct err *read_entry(struct reader *r, const struct zip_entry *e)
         return read_text(r, e, PICKLE_MOST, &a->data_pkl);
     if (str_eq(e->name, STR("constants.pkl")))
         return read_text(r, e, PICKLE_MOST, &a->constants_pkl);
-    if (str_eq(e->name, STR(".data/version")) || str_eq(e->name, STR("version")))
+    if (str_eq(e->name, STR(".data/version")) || str_eq(e->name, STR("version"))) {
+        if (r->version.p)
+            return bad(r, e->name, "is a second version");
         return read_text(r, e, SMALL_TEXT_MOST, &r->version);
+    }
     if (str_eq(e->name, STR("byteorder")))
         return read_text(r, e, SMALL_TEXT_MOST, &r->byteorder);
     return read_into(r, e, NULL);

@@ -197,6 +197,11 @@ static void refuses_other_formats(void **state)
     }
     maker_init(&m);
     maker_code(&m, "10\n", M "    return x\n");
+    maker_add(&m, "x/.data/version", STR("3\n"));
+    expect_file_refused(maker_file(&m), "[.data/version] is a second version");
+    maker_deinit(&m);
+    maker_init(&m);
+    maker_code(&m, "10\n", M "    return x\n");
     maker_add(&m, "x/byteorder", STR("big"));
     expect_file_refused(maker_file(&m), "has the byte order [big]; [little] is needed");
     maker_deinit(&m);

@@ -70,6 +70,94 @@ static void reads_other_writers(void **state)
     }
 }
 
+static void put(struct buf *b, int bytes, uint64_t v)
+{
+    for (int i = 0; i < bytes; i++)
+        buf_char(b, (char)(i < 8 ? v >> 8 * i & 0xff : 0));
+}
+
+/* A header from "version needed" to the name's length; sizes are in the extra field. */
+static void put_wide(struct buf *b, uint32_t crc, size_t n_name, size_t n_extra)
+{
+    put(b, 2, 45);
+    put(b, 8, 0);
+    put(b, 4, crc);
+    put(b, 8, UINT64_MAX);
+    put(b, 2, n_name);
+    put(b, 2, n_extra);
+}
+
+static void put_central(struct buf *b, const char *name, uint32_t crc, uint64_t size, uint64_t at)
+{
+    put(b, 4, 0x02014b50);
+    put(b, 2, 45);
+    put_wide(b, crc, strlen(name), 28);
+    put(b, 10, 0);
+    put(b, 4, UINT32_MAX);
+    buf_cstr(b, name);
+    put(b, 2, 1);
+    put(b, 2, 24);
+    put(b, 8, size);
+    put(b, 8, size);
+    put(b, 8, at);
+}
+
+static void write_at(int fd, uint64_t at, struct buf *b)
+{
+    BUG_ON(pwrite(fd, b->p, b->n, (off_t)at) != (ssize_t)b->n);
+    buf_clear(b);
+}
+
+/* More than 4 GiB, all but the ends a hole. */
+static void reads_large_files(void **state)
+{
+    const uint64_t size = (uint64_t)5 << 30, second = 35 + size, directory = second + 35 + 5;
+    struct maker m;
+    struct buf b;
+    struct zip *z;
+    char out[5];
+    maker_init(&m);
+    buf_init(&b, 1 << 16);
+    const char *file = maker_bytes(&m, STR(""));
+    put(&b, 4, 0x04034b50);
+    put_wide(&b, 0, 5, 0);
+    buf_cstr(&b, "top/a");
+    write_at(m.fd, 0, &b);
+    put(&b, 4, 0x04034b50);
+    put_wide(&b, 0x3610a686, 5, 0);
+    buf_cstr(&b, "top/bhello");
+    write_at(m.fd, second, &b);
+    put_central(&b, "top/a", 0, size, 0);
+    put_central(&b, "top/b", 0x3610a686, 5, second);
+    size_t n = b.n;
+    put(&b, 4, 0x06064b50);
+    put(&b, 8, 44);
+    put(&b, 12, 0);
+    put(&b, 8, 2);
+    put(&b, 8, 2);
+    put(&b, 8, n);
+    put(&b, 8, directory);
+    put(&b, 4, 0x07064b50);
+    put(&b, 4, 0);
+    put(&b, 8, directory + n);
+    put(&b, 4, 1);
+    put(&b, 4, 0x06054b50);
+    put(&b, 4, 0);
+    put(&b, 4, UINT32_MAX);
+    put(&b, 8, UINT64_MAX);
+    put(&b, 2, 0);
+    write_at(m.fd, directory, &b);
+    struct err *err = zip_open(file, &z);
+    if (err)
+        fail_msg("%s", err->reason);
+    assert_int_equal(zip_find(z, STR("a"))->size, size);
+    assert_null(zip_read(z, zip_find(z, STR("b")), out, NULL, NULL));
+    assert_memory_equal(out, "hello", 5);
+    zip_close(z);
+    buf_deinit(&b);
+    maker_deinit(&m);
+}
+
 static void refuses_names(void **state)
 {
     char name[400];
@@ -260,6 +348,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_stored_and_deflated),
         cmocka_unit_test(reads_other_writers),
+        cmocka_unit_test(reads_large_files),
         cmocka_unit_test(refuses_names),
         cmocka_unit_test(refuses_damaged_entries),
         cmocka_unit_test(refuses_bombs),
