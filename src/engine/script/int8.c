@@ -1,12 +1,10 @@
-/* Two rows by four columns at a time; pairs of products are added by one instruction, which every
+/* Pairs of products are added by one instruction, which every
  * x86-64 has for 8 numbers, AVX2 for 16 and AVX-512 for 32. Sums of integers do not depend on their
  * order, so all of them give the same bits. */
 #include "int8.h"
 
 #include <stdbool.h>
 #include <string.h>
-
-typedef void product_fn(const int16_t *, const int16_t *, size_t, size_t, size_t, int32_t *);
 
 static int32_t dot_plain(const int16_t *x, const int16_t *w, size_t k)
 {
@@ -19,52 +17,63 @@ static int32_t dot_plain(const int16_t *x, const int16_t *w, size_t k)
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-/* target: instruction set; vec, lanes (of int16), load, madd, add: its vectors. */
-#define PRODUCT(name, target_attribute, vec, lanes, zero, load, madd, add)                         \
-    target_attribute static void name(const int16_t *x, const int16_t *w, size_t rows, size_t n,   \
-                                      size_t k, int32_t *acc)                                      \
+/* A tile of `height` rows of x by `width` rows of w, whose sums stay in registers; beyond the end
+ * the last row stands in, and its sums are not kept. lanes: of int16. The loops over a tile have
+ * constant bounds, so that they are unrolled. */
+#define PRODUCT(name, attributes, vec, lanes, height, width, zero, load, madd, add)                \
+    attributes static void name(const int16_t *x, const int16_t *w, size_t rows, size_t n,         \
+                                size_t k, int32_t *acc)                                            \
     {                                                                                              \
-        for (size_t j = 0; j < n; j += 4)                                                          \
-            for (size_t i = 0; i < rows; i += 2) {                                                 \
-                size_t n_columns = n - j < 4 ? n - j : 4, n_rows = rows - i < 2 ? 1 : 2;           \
-                const int16_t *x0 = x + i * k, *x1 = x0 + (n_rows - 1) * k;                        \
-                const int16_t *w0 = w + j * k, *w1 = w0 + (n_columns > 1) * k;                     \
-                const int16_t *w2 = w1 + (n_columns > 2) * k, *w3 = w2 + (n_columns > 3) * k;      \
-                vec s00 = zero(), s01 = zero(), s02 = zero(), s03 = zero();                        \
-                vec s10 = zero(), s11 = zero(), s12 = zero(), s13 = zero();                        \
+        for (size_t j = 0; j < n; j += width)                                                      \
+            for (size_t i = 0; i < rows; i += height) {                                            \
+                const int16_t *a[height], *b[width];                                               \
+                vec sum[height][width];                                                            \
+                for (size_t r = 0; r < height; r++)                                                \
+                    a[r] = x + (i + r < rows ? i + r : rows - 1) * k;                              \
+                for (size_t c = 0; c < width; c++)                                                 \
+                    b[c] = w + (j + c < n ? j + c : n - 1) * k;                                    \
+                for (size_t r = 0; r < height; r++)                                                \
+                    for (size_t c = 0; c < width; c++)                                             \
+                        sum[r][c] = zero();                                                        \
                 for (size_t p = 0; p < k; p += lanes) {                                            \
-                    vec a = load((const void *)(x0 + p)), b = load((const void *)(x1 + p));        \
-                    vec c = load((const void *)(w0 + p)), d = load((const void *)(w1 + p));        \
-                    vec e = load((const void *)(w2 + p)), f = load((const void *)(w3 + p));        \
-                    s00 = add(s00, madd(a, c)), s01 = add(s01, madd(a, d));                        \
-                    s02 = add(s02, madd(a, e)), s03 = add(s03, madd(a, f));                        \
-                    s10 = add(s10, madd(b, c)), s11 = add(s11, madd(b, d));                        \
-                    s12 = add(s12, madd(b, e)), s13 = add(s13, madd(b, f));                        \
-                }                                                                                  \
-                vec sums[2][4] = {{s00, s01, s02, s03}, {s10, s11, s12, s13}};                     \
-                for (size_t r = 0; r < n_rows; r++)                                                \
-                    for (size_t c = 0; c < n_columns; c++) {                                       \
-                        uint32_t lane[(lanes) / 2], sum = 0;                                       \
-                        memcpy(lane, &sums[r][c], sizeof lane);                                    \
-                        for (size_t l = 0; l < (lanes) / 2; l++)                                   \
-                            sum += lane[l];                                                        \
-                        acc[(i + r) * n + j + c] = (int32_t)sum;                                   \
+                    vec right[width];                                                              \
+                    for (size_t c = 0; c < width; c++)                                             \
+                        right[c] = load((const void *)(b[c] + p));                                 \
+                    for (size_t r = 0; r < height; r++) {                                          \
+                        vec left = load((const void *)(a[r] + p));                                 \
+                        for (size_t c = 0; c < width; c++)                                         \
+                            sum[r][c] = add(sum[r][c], madd(left, right[c]));                      \
                     }                                                                              \
+                }                                                                                  \
+                for (size_t r = 0; r < height && i + r < rows; r++)                                \
+                    for (size_t c = 0; c < width && j + c < n; c++)                                \
+                        acc[(i + r) * n + j + c] = lanes_total(&sum[r][c], (lanes) / 2);           \
             }                                                                                      \
     }
 
-PRODUCT(product_sse2, , __m128i, 8, _mm_setzero_si128, _mm_loadu_si128, _mm_madd_epi16,
+static inline int32_t lanes_total(const void *vector, size_t n)
+{
+    uint32_t lane[16], sum = 0;
+    memcpy(lane, vector, n * sizeof *lane);
+    for (size_t l = 0; l < n; l++)
+        sum += lane[l];
+    return (int32_t)sum;
+}
+
+PRODUCT(product_sse2, , __m128i, 8, 2, 4, _mm_setzero_si128, _mm_loadu_si128, _mm_madd_epi16,
         _mm_add_epi32)
-PRODUCT(product_avx2, __attribute__((target("avx2"))), __m256i, 16, _mm256_setzero_si256,
+PRODUCT(product_avx2, __attribute__((target("avx2"))), __m256i, 16, 2, 4, _mm256_setzero_si256,
         _mm256_loadu_si256, _mm256_madd_epi16, _mm256_add_epi32)
-PRODUCT(product_avx512, __attribute__((target("avx512f,avx512bw"))), __m512i, 32,
+PRODUCT(product_avx512, __attribute__((target("avx512f,avx512bw"))), __m512i, 32, 4, 5,
         _mm512_setzero_si512, _mm512_loadu_si512, _mm512_madd_epi16, _mm512_add_epi32)
 
-static product_fn *best_product(void)
+int8_product_fn *int8_product_at(size_t i)
 {
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"))
-        return product_avx512;
-    return __builtin_cpu_supports("avx2") ? product_avx2 : product_sse2;
+    static int8_product_fn *const all[] = {product_avx512, product_avx2, product_sse2};
+    size_t first = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") ? 0
+                   : __builtin_cpu_supports("avx2")                                        ? 1
+                                                                                           : 2;
+    return first + i < 3 ? all[first + i] : NULL;
 }
 #else
 static void product_plain(const int16_t *x, const int16_t *w, size_t rows, size_t n, size_t k,
@@ -75,13 +84,13 @@ static void product_plain(const int16_t *x, const int16_t *w, size_t rows, size_
             acc[i * n + j] = dot_plain(x + i * k, w + j * k, k);
 }
 
-static product_fn *best_product(void)
+int8_product_fn *int8_product_at(size_t i)
 {
-    return product_plain;
+    return i == 0 ? product_plain : NULL;
 }
 #endif
 
-/* One row alone, the usual case of a head, is not worth tiles. */
+/* One number is not worth a tile. */
 void int8_product(const int16_t *x, const int16_t *w, size_t rows, size_t n, size_t k, int32_t *acc)
 {
     if (k == 0)
@@ -89,5 +98,5 @@ void int8_product(const int16_t *x, const int16_t *w, size_t rows, size_t n, siz
     else if (rows == 1 && n == 1)
         acc[0] = dot_plain(x, w, k);
     else
-        best_product()(x, w, rows, n, k, acc);
+        int8_product_at(0)(x, w, rows, n, k, acc);
 }

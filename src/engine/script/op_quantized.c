@@ -108,7 +108,8 @@ static void quantize(const float *x, size_t rows, const struct int8_weight *w,
     float inverse = 1 / q.scale;
     for (size_t r = 0; r < rows; r++, x += w->k, out += w->k_padded) {
         for (size_t i = 0; i < w->k; i++) {
-            float v = nearbyintf(x[i] * inverse) + (float)q.zero;
+            /* to nearest even, as the sum with 1.5 * 2^23 is: at most 255 steps from zero */
+            float v = x[i] * inverse + 12582912.0f - 12582912.0f + (float)q.zero;
             v = v < 0 ? 0 : v > 255 ? 255 : v;
             out[i] = (int16_t)((int32_t)v - q.zero);
         }

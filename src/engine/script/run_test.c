@@ -10,7 +10,7 @@
 
 #include <math.h>
 
-#include "graph.h"
+#include "int8.h"
 #include "json.h"
 #include "convert.h"
 #include "step.h"
@@ -554,10 +554,34 @@ static void values_are_written_once(void **state)
     fails_with(hand_run(&h, &first, dim), "does not exist");
 }
 
+/* Every instruction set, tiles whole and cut, the extremes among the numbers. */
+static void int8_products_are_exact(void **state)
+{
+    enum { ROWS = 9, N = 11, K = 3 * INT8_STEP };
+    static int16_t x[ROWS * K], w[N * K];
+    static int32_t acc[ROWS * N];
+    for (int i = 0; i < ROWS * K; i++)
+        x[i] = (int16_t)(i * 37 % 383 - 127);
+    for (int i = 0; i < N * K; i++)
+        w[i] = (int16_t)(i * 53 % 256 - 128);
+    for (size_t at = 0; int8_product_at(at); at++)
+        for (size_t rows = 1; rows <= ROWS; rows++)
+            for (size_t n = 1; n <= N; n++) {
+                int8_product_at(at)(x, w, rows, n, K, acc);
+                for (size_t i = 0; i < rows * n; i++) {
+                    int32_t sum = 0;
+                    for (size_t k = 0; k < K; k++)
+                        sum += x[i / n * K + k] * w[i % n * K + k];
+                    assert_int_equal(acc[i], sum);
+                }
+            }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ops_give_what_pytorch_gives),
+        cmocka_unit_test(int8_products_are_exact),
         cmocka_unit_test(loops_carry_values),
         cmocka_unit_test(endless_loops_end),
         cmocka_unit_test(conditions_choose),
