@@ -342,11 +342,20 @@ static struct err *index_of(struct step *s, const struct items *l)
     return step_bad(s, "the list does not hold this");
 }
 
+/* str.index(part, start, end); an end of -1 is the text's. */
 static struct err *index_of_text(struct step *s, struct str text)
 {
     const struct datum *part = arg_any(s, 1, "substr");
-    size_t at = part && part->kind == SCRIPT_STR ? str_find(text, part->text->s) : SIZE_MAX;
-    return at == SIZE_MAX ? step_bad(s, "the str does not hold this") : out_int(s, (int64_t)at);
+    int64_t start = 0, end = -1, n = (int64_t)text.n;
+    TRY(arg_int_opt(s, 2, "start", &start));
+    TRY(arg_int_opt(s, 3, "end", &end));
+    end = end < 0 || end > n ? n : end;
+    if (part && part->kind == SCRIPT_STR && start >= 0 && start <= end) {
+        size_t at = str_find(str_sub(text, (size_t)start, (size_t)(end - start)), part->text->s);
+        if (at != SIZE_MAX)
+            return out_int(s, start + (int64_t)at);
+    }
+    return step_bad(s, "the str does not hold this");
 }
 
 struct err *run_aten_index(struct step *s)

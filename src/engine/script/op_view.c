@@ -64,14 +64,28 @@ static struct err *infer_shape(const struct step *s, const struct script_tensor 
     return NULL;
 }
 
-/* Other bits of the same elements: sizes must agree. */
+/* The same bytes as elements of another dtype: the last dimension, which must be dense, gets longer
+ * or shorter, and every address must do for the new elements. */
 static struct err *view_dtype(struct step *s, const struct view *x)
 {
     struct script_tensor t = x->t;
     TRY(arg_dtype_opt(s, 1, "dtype", &t.dtype, NULL));
-    if (dtype_size(t.dtype) != dtype_size(x->t.dtype))
-        return step_bad(s, "elements of dtype %s cannot be seen as %s",
-                        dtype_torch_name(x->t.dtype), dtype_torch_name(t.dtype));
+    int64_t old = (int64_t)dtype_size(x->t.dtype), new = (int64_t)dtype_size(t.dtype);
+    int last = t.rank - 1;
+    bool fits = old == new || (t.rank > 0 && (t.stride[last] == 1 || t.dim[last] <= 1));
+    for (int i = 0; fits && old != new &&i < last; i++) {
+        fits = t.dim[i] <= 1 || t.stride[i] * old % new == 0;
+        t.stride[i] = t.dim[i] <= 1 ? 1 : t.stride[i] * old / new;
+    }
+    if (fits && old != new) {
+        fits = t.dim[last] * old % new == 0;
+        t.dim[last] = t.dim[last] * old / new;
+        t.stride[last] = 1;
+    }
+    if (!fits || (uintptr_t)t.data % (uintptr_t) new != 0)
+        return step_bad(s, "a tensor of %s and dtype %s cannot be seen as %s",
+                        tensor_shape(&x->t).z, dtype_torch_name(x->t.dtype),
+                        dtype_torch_name(t.dtype));
     return out_view(s, x, &t);
 }
 
