@@ -49,7 +49,8 @@ static void deliver(struct loop_msg *msg)
         copy.cancelled(copy.ctx);
 }
 
-/* Takes the err; the model is referenced. At the end of everything no loop runs that could hear. */
+/* Takes the err; a PUT gets a reference to the model. At the end of everything no loop runs that
+ * could hear. */
 static void answer(struct order *o, struct err *e, struct trained_model *m)
 {
     if (o->packages->closing) {
@@ -58,7 +59,7 @@ static void answer(struct order *o, struct err *e, struct trained_model *m)
         return;
     }
     o->err = e;
-    o->model = m && !e ? trained_model_ref(m) : NULL;
+    o->model = m && !e && o->kind == ORDER_PUT ? trained_model_ref(m) : NULL;
     o->msg.run = deliver;
     loop_post(o->loop, &o->msg);
 }
