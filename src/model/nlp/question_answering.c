@@ -31,6 +31,7 @@ static struct context context_of(const struct tokens *row)
     return c;
 }
 
+/* The first token stands for "no answer": it has its share, and is none. */
 static double *probabilities(const struct output *o, int64_t which, size_t n, struct context c,
                              struct arena *arena)
 {
@@ -40,7 +41,6 @@ static double *probabilities(const struct output *o, int64_t which, size_t n, st
             p[k] = OUTSIDE;
     }
     nlp_softmax(p, n);
-    p[0] = 0;
     return p;
 }
 
