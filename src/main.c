@@ -34,7 +34,7 @@ struct arguments {
     const char *config;
     const char *overrides[256];
     size_t n_overrides;
-    bool help_settings, check_config;
+    bool help_settings, check_config, rotate_key;
 };
 
 static error_t parse_argument(int key, char *arg, struct argp_state *state)
@@ -55,6 +55,9 @@ static error_t parse_argument(int key, char *arg, struct argp_state *state)
     case 'C':
         a->check_config = true;
         return 0;
+    case 'R':
+        a->rotate_key = true;
+        return 0;
     case ARGP_KEY_ARG:
         argp_usage(state);
         return 0;
@@ -68,6 +71,8 @@ static const struct argp_option argp_options[] = {
     {"config", 'c', "FILE", 0, "Options file (default: inferd.yml, if there is one)", 0},
     {"help-settings", 'H', NULL, 0, "List every option with its default", 0},
     {"check-config", 'C', NULL, 0, "Read every option, say each mistake, and exit", 0},
+    {"rotate-secrets-key", 'R', NULL, 0,
+     "Seal the stored secrets anew under a new secrets.key, and exit; no server may run", 0},
     {0}};
 
 static const struct argp argp = {
@@ -542,6 +547,18 @@ static void harden(void)
     }
 }
 
+static struct err *rotate_key(const struct config *c)
+{
+    struct store *store;
+    size_t n;
+    TRY(store_open(c->store, c->path_data, &store));
+    struct err *e = store_rotate_key(store, &n);
+    store_close(store);
+    if (!e)
+        log_info("the stored secrets are sealed under a new key", LOG_I("secrets", n));
+    return e;
+}
+
 int main(int argc, char **argv)
 {
     static struct server server;
@@ -559,6 +576,15 @@ int main(int argc, char **argv)
     }
     harden();
     apply_logging(&s->config);
+    if (s->arguments.rotate_key) {
+        struct err *e = rotate_key(&s->config);
+        if (e)
+            log_error("the secrets were not sealed anew", LOG_E(e));
+        int status = e ? 1 : 0;
+        err_free(e);
+        config_deinit(&s->config);
+        return status;
+    }
     struct err *e = open_all(s);
     if (e) {
         log_error("cannot start", LOG_E(e));

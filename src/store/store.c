@@ -11,6 +11,7 @@
 
 #include "bug.h"
 #include "folder.h"
+#include "secret.h"
 #include "store_driver.h"
 #include "vault.h"
 
@@ -31,6 +32,7 @@ struct write {
 struct store {
     const struct store_driver *driver;
     void *db;
+    char *path_data; /* NULL: not on disk */
     struct folder folder;
     struct vault *vault;
     pthread_mutex_t lock; /* guards the rest, and each queued write's `done` */
@@ -58,6 +60,29 @@ struct str store_kind_name(enum store_kind kind)
 
 /* --- open and close --- */
 
+static bool opens_any(const struct vault *v, const struct docs *secrets)
+{
+    for (size_t i = 0; i < secrets->n; i++)
+        if (vault_sealed_it(v, secrets->v[i].body))
+            return true;
+    return false;
+}
+
+/* A rotation may have ended between its transaction and the exchange of the files. */
+static struct err *open_next(struct store *s, const char *path_data, const struct docs *secrets)
+{
+    struct vault *next = NULL;
+    if (s->driver->on_disk)
+        TRY(vault_open_next(path_data, &next));
+    if (!next || !opens_any(next, secrets)) {
+        vault_close(next);
+        return vault_wrong_key(s->vault);
+    }
+    vault_close(s->vault);
+    s->vault = next;
+    return vault_adopt(next, path_data);
+}
+
 /* A key that opens none of the secrets is the wrong one; one that opens some has damaged or
  * foreign records beside it, and each of those answers for itself when it is read. */
 static struct err *open_vault(struct store *s, const char *path_data, struct arena *tmp)
@@ -66,17 +91,18 @@ static struct err *open_vault(struct store *s, const char *path_data, struct are
     TRY(s->driver->list(s->db, STORE_SECRET, tmp, &secrets));
     TRY(vault_open(s->driver->on_disk ? path_data : NULL, secrets.n == 0, &s->vault));
     if (secrets.n == 0)
-        return NULL;
-    for (size_t i = 0; i < secrets.n; i++)
-        if (vault_sealed_it(s->vault, secrets.v[i].body))
-            return NULL;
-    return vault_wrong_key(s->vault);
+        return s->driver->on_disk ? vault_drop_next(path_data) : NULL;
+    if (opens_any(s->vault, &secrets))
+        return s->driver->on_disk ? vault_drop_next(path_data) : NULL;
+    return open_next(s, path_data, &secrets);
 }
 
 static struct err *open_parts(struct store *s, const char *path_data)
 {
-    if (s->driver->on_disk)
+    if (s->driver->on_disk) {
+        s->path_data = mem_strdup(path_data);
         TRY(folder_open(path_data, &s->folder));
+    }
     TRY(s->driver->open(path_data, &s->db));
     struct arena *tmp = arena_new(ARENA_NO_LIMIT);
     struct err *e = open_vault(s, path_data, tmp);
@@ -118,6 +144,7 @@ void store_close(struct store *s)
     folder_close(&s->folder);
     pthread_cond_destroy(&s->round_over);
     pthread_mutex_destroy(&s->lock);
+    free(s->path_data);
     free(s);
 }
 
@@ -299,4 +326,47 @@ struct err *store_drop(struct store *s, enum store_kind kind, struct str id, uin
 {
     struct change c = {kind, id, {NULL, 0}, expect};
     return store_apply(s, &c, 1, NULL);
+}
+
+/* --- another key --- */
+
+static struct err *reseal(struct store *s, const struct vault *next, struct arena *tmp,
+                          size_t *n_out)
+{
+    struct docs secrets;
+    TRY(s->driver->list(s->db, STORE_SECRET, tmp, &secrets));
+    struct change *v = arena_array(tmp, secrets.n + 1, sizeof *v);
+    for (size_t i = 0; i < secrets.n; i++) {
+        struct doc *d = &secrets.v[i];
+        struct str plain;
+        TRY(vault_unseal(s->vault, STORE_SECRET, d->id, d->body, tmp, &plain));
+        v[i] = (struct change){.kind = STORE_SECRET,
+                               .id = d->id,
+                               .body = vault_seal(next, STORE_SECRET, d->id, plain, tmp),
+                               .expect = d->rev};
+        secret_wipe((char *)(uintptr_t)plain.p, plain.n);
+    }
+    *n_out = secrets.n;
+    struct write w = {.v = v, .n = secrets.n};
+    return secrets.n ? submit(s, &w) : NULL;
+}
+
+struct err *store_rotate_key(struct store *s, size_t *n_secrets_out)
+{
+    struct vault *next;
+    *n_secrets_out = 0;
+    if (!s->path_data)
+        return NULL; /* the key ends with the process, as the secrets do */
+    TRY(vault_make_next(s->path_data, &next));
+    struct arena *tmp = arena_new(ARENA_NO_LIMIT);
+    struct err *e = reseal(s, next, tmp, n_secrets_out);
+    arena_free(tmp);
+    if (e) {
+        vault_close(next);
+        err_free(vault_drop_next(s->path_data));
+        return e;
+    }
+    vault_close(s->vault);
+    s->vault = next;
+    return vault_adopt(next, s->path_data);
 }

@@ -58,6 +58,9 @@ struct change {
 
 struct err *store_open(const char *driver, const char *path_data, struct store **out);
 void store_close(struct store *);
+/* Seals every secret anew, under a new key, which takes the place of secrets.key: all or none,
+ * whenever the process ends. Thread: main, before anybody else uses the store. */
+struct err *store_rotate_key(struct store *, size_t *n_secrets_out);
 
 /* Absent: ERR_NOT_FOUND. Copies into the arena (a secret too: let that arena end soon). */
 struct err *store_get(struct store *, enum store_kind, struct str id, struct arena *,

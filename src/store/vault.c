@@ -26,6 +26,9 @@
 _Static_assert(VAULT_OVERHEAD == HEADER + NONCE + TAG,
                "the header comment says how it is laid out");
 
+#define KEY_FILE  "secrets.key"
+#define NEXT_FILE "secrets.key.next"
+
 struct vault {
     unsigned char key[KEY_BYTES];
     unsigned char id[ID_BYTES];
@@ -105,10 +108,16 @@ static struct err *read_key(struct vault *v, int fd)
     return NULL;
 }
 
+static struct err *key_path(const char *path_data, const char *name, char out[PATH_MAX])
+{
+    if (snprintf(out, PATH_MAX, "%s/%s", path_data, name) >= PATH_MAX)
+        return err_new(ERR_ARGUMENT, "the data folder's path is too long [%s]", path_data);
+    return NULL;
+}
+
 static struct err *load_or_make(struct vault *v, const char *path_data, bool may_make)
 {
-    if ((size_t)snprintf(v->path, sizeof v->path, "%s/secrets.key", path_data) >= sizeof v->path)
-        return err_new(ERR_ARGUMENT, "the data folder's path is too long [%s]", path_data);
+    TRY(key_path(path_data, KEY_FILE, v->path));
     int fd = open(v->path, O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
         struct err *e = read_key(v, fd);
@@ -125,6 +134,13 @@ static struct err *load_or_make(struct vault *v, const char *path_data, bool may
     return make_key(v, path_data);
 }
 
+static void name_key(struct vault *v)
+{
+    static const char use[] = "inferd secrets key id";
+    crypto_generichash(v->id, sizeof v->id, (const unsigned char *)use, sizeof use - 1, v->key,
+                       sizeof v->key);
+}
+
 struct err *vault_open(const char *path_data, bool may_make, struct vault **out)
 {
     BUG_ON(sodium_init() < 0);
@@ -138,11 +154,71 @@ struct err *vault_open(const char *path_data, bool may_make, struct vault **out)
         vault_close(v);
         return e;
     }
-    static const char use[] = "inferd secrets key id";
-    crypto_generichash(v->id, sizeof v->id, (const unsigned char *)use, sizeof use - 1, v->key,
-                       sizeof v->key);
+    name_key(v);
     *out = v;
     return NULL;
+}
+
+/* --- another key --- */
+
+static struct err *make_next(struct vault *v, const char *path_data)
+{
+    TRY(key_path(path_data, NEXT_FILE, v->path));
+    TRY(make_key(v, path_data));
+    name_key(v);
+    return NULL;
+}
+
+struct err *vault_make_next(const char *path_data, struct vault **out)
+{
+    struct vault *v = mem_new(sizeof *v);
+    struct err *e = make_next(v, path_data);
+    if (e)
+        vault_close(v);
+    else
+        *out = v;
+    return e;
+}
+
+struct err *vault_open_next(const char *path_data, struct vault **out)
+{
+    struct vault *v = mem_new(sizeof *v);
+    struct err *e = key_path(path_data, NEXT_FILE, v->path);
+    int fd = e ? -1 : open(v->path, O_RDONLY | O_CLOEXEC);
+    *out = NULL;
+    if (fd >= 0) {
+        e = read_key(v, fd);
+        close(fd);
+    } else if (!e && errno != ENOENT) {
+        e = err_new(ERR_IO, "cannot open [%s]: %s", v->path, strerror(errno));
+    }
+    if (e || fd < 0) {
+        vault_close(v);
+        return e;
+    }
+    name_key(v);
+    *out = v;
+    return NULL;
+}
+
+struct err *vault_adopt(struct vault *next, const char *path_data)
+{
+    char path[PATH_MAX];
+    TRY(key_path(path_data, KEY_FILE, path));
+    if (rename(next->path, path) != 0)
+        return err_new(ERR_IO, "cannot rename [%s]: %s", next->path, strerror(errno));
+    memcpy(next->path, path, sizeof path);
+    return folder_sync(path_data);
+}
+
+struct err *vault_drop_next(const char *path_data)
+{
+    char path[PATH_MAX];
+    TRY(key_path(path_data, NEXT_FILE, path));
+    if (unlink(path) == 0)
+        return folder_sync(path_data);
+    return errno == ENOENT ? NULL
+                           : err_new(ERR_IO, "cannot remove [%s]: %s", path, strerror(errno));
 }
 
 void vault_close(struct vault *v)

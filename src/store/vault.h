@@ -20,7 +20,15 @@ struct vault;
 /* Reads the key file, or makes it when it is missing and may_make; missing otherwise: an error
  * that says existing secrets need it. path_data NULL: a key for this process alone. */
 struct err *vault_open(const char *path_data, bool may_make, struct vault **out);
-void vault_close(struct vault *); /* wipes the key; NULL is fine */
+/* Another key, in <path.data>/secrets.key.next until it is adopted. For a rotation: all secrets are
+ * sealed with it in one transaction, then its file takes the place of secrets.key. Whichever moment
+ * the process ends at, one of the two files opens all secrets, and store_open finds out which. */
+struct err *vault_make_next(const char *path_data, struct vault **out);
+/* The one that a rotation has left; NULL in *out: there is none. */
+struct err *vault_open_next(const char *path_data, struct vault **out);
+struct err *vault_adopt(struct vault *next, const char *path_data);
+struct err *vault_drop_next(const char *path_data); /* if there is one */
+void vault_close(struct vault *);                   /* wipes the key; NULL is fine */
 
 /* Both write into the arena. What vault_unseal gives lies there until the arena ends. */
 struct str vault_seal(const struct vault *, enum store_kind, struct str id, struct str plain,
