@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static int affinity_count(void)
 {
@@ -58,5 +59,19 @@ int processors_count(void)
         quota = quota_v1();
     if (quota > 0 && quota < n)
         n = quota < 1 ? 1 : (int)quota;
+    return n;
+}
+
+uint64_t machine_memory(void)
+{
+    static const char *const limits[] = {"/sys/fs/cgroup/memory.max",
+                                         "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    uint64_t n = pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : UINT64_MAX;
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        long long limit;
+        if (read_numbers(limits[i], &limit, 1) == 1 && limit > 0 && (uint64_t)limit < n)
+            n = (uint64_t)limit;
+    }
     return n;
 }

@@ -1,8 +1,12 @@
-/* processors: how many cores this process may really use. */
+/* processors: how many cores and how much memory this process may really use. */
 #ifndef INFERD_PROCESSORS_H
 #define INFERD_PROCESSORS_H
 
+#include <stdint.h>
+
 /* At least 1: the affinity mask, bounded by the control group's CPU quota (cgroup v2 and v1). */
 int processors_count(void);
+/* Bytes of memory: the machine's, bounded by the control group's limit (v2 and v1). */
+uint64_t machine_memory(void);
 
 #endif

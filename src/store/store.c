@@ -53,6 +53,7 @@ struct str store_kind_name(enum store_kind kind)
         [STORE_TRAINED_MODEL] = STR_INIT("trained_model"),
         [STORE_MODEL_ALIAS] = STR_INIT("model_alias"),
         [STORE_TOKEN] = STR_INIT("token"),
+        [STORE_DEPLOYMENT] = STR_INIT("deployment"),
     };
     BUG_ON(kind >= N_STORE_KINDS);
     return names[kind];

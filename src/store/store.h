@@ -33,6 +33,7 @@ enum store_kind {
     STORE_TRAINED_MODEL, /* id: model id; body: what registry.c says */
     STORE_MODEL_ALIAS,   /* id: alias; body: names the model */
     STORE_TOKEN,         /* access tokens; holds hashes of them, never the tokens */
+    STORE_DEPLOYMENT,    /* id: deployment id; body: what remember.c says */
     N_STORE_KINDS
 };
 
