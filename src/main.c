@@ -325,14 +325,21 @@ static struct err *open_packages(struct server *s)
     return packages_open(&o, &s->packages);
 }
 
-static void open_models(struct server *s)
+static struct err *open_models(struct server *s)
 {
     const struct config *c = &s->config;
+    struct identity id;
+    TRY(identity_read(s->store, &id));
     struct models_options o = {.path = c->path_models,
                                .registry = s->registry,
+                               .store = s->store,
                                .processors = s->processors,
+                               .memory_bytes = machine_memory() / 100 * (uint64_t)c->model_memory,
+                               .node_id = id.node_id,
+                               .node_name = c->node_name,
                                .queue_capacity = (size_t)c->model_queue};
     s->models = models_new(&o, s->pool);
+    return models_load(s->models, s->loops[0]);
 }
 
 static void open_loops(struct server *s)
@@ -481,7 +488,7 @@ static struct err *open_all(struct server *s)
     choose_path_models(&s->config);
     TRY(open_registry(s));
     TRY(open_packages(s));
-    open_models(s);
+    TRY(open_models(s));
     TRY(open_inference(s));
     TRY(open_api(s));
     return listen_all(s);

@@ -214,9 +214,9 @@ def test_filter_path(server, endpoint):
     assert server.get("/?filter_path=version.number,tagline").json == {
         "version": {"number": server.get("/").json["version"]["number"]},
         "tagline": "You Know, for Search"}
-    assert server.get("/_inference?filter_path=endpoints.inference_id").json == {
+    assert server.get("/_inference/c?filter_path=endpoints.inference_id").json == {
         "endpoints": [{"inference_id": "c"}]}
-    assert server.get("/_inference?filter_path=**.model_id").json == {
+    assert server.get("/_inference/c?filter_path=**.model_id").json == {
         "endpoints": [{"service_settings": {"model_id": "m"}}]}
     assert server.get("/?filter_path=-version,-name").json.keys() == {
         "cluster_name", "cluster_uuid", "tagline"}

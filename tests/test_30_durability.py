@@ -132,7 +132,8 @@ def test_a_clean_restart_keeps_everything(spawn, upstream):
     ]
     for _ in range(2):
         server.restart()
-        assert server.get("/_inference").json == {"endpoints": made}
+        endpoints = server.get("/_inference").json["endpoints"]
+        assert [e for e in endpoints if not e["inference_id"].startswith(".")] == made
     upstream.clear()
     assert server.post("/_inference/a", {"input": "x"}).status == 200
     assert server.post("/_inference/b", {"input": "x"}).status == 200

@@ -626,7 +626,8 @@ void get_openai_models(struct request *r)
     json_key(&w, "data");
     json_arr(&w);
     for (size_t i = 0; i < n; i++) {
-        put_model(&w, list[i], r->api->started_wall_ms / 1000);
+        if (!inference_is_preset(list[i]->id)) /* those answer, but nobody made them */
+            put_model(&w, list[i], r->api->started_wall_ms / 1000);
         endpoint_unref(list[i]);
     }
     json_end(&w);

@@ -3,7 +3,7 @@
  * one change from step to step and is freed when its answer has gone and nothing is under way.
  *
  *   create, outside:  check -> probe ------------------> store -> publish
- *   create, local:    check -> fetch model -> look at it -> deploy -> store -> publish
+ *   create, local:    check -> fetch model -> look at it -> deploy (-> probe) -> store -> publish
  *   update:           check -> probe or scale ---------> store -> publish
  *   delete:           check ---------------------------> drop -> publish -> stop deployment
  *
@@ -34,6 +34,7 @@ struct op {
     struct call call;
     /* pool */
     struct model_info model;
+    struct deployment_view attached; /* of deployment_id */
     struct err *job_err;
     uint64_t rev;
     struct buf stored, secret;
@@ -126,7 +127,8 @@ static void stopped(void *ctx, struct err *e)
 static void op_fail(struct op *op, struct err *e)
 {
     if (op->deployed)
-        deployment_stop(op->inf->parts.models, op->change.id, op->change.loop, stopped, NULL);
+        deployment_stop(op->inf->parts.models, op->change.id, false, op->change.loop, stopped,
+                        NULL);
     op_answer(op, e, NULL);
 }
 
@@ -288,6 +290,50 @@ static struct err *probe_start(struct op *op)
 
 /* --- create: local --- */
 
+static struct err *create_check_model(struct op *op)
+{
+    if (op->model.tasks & TASK_BIT(op->ep->task))
+        return NULL;
+    for (enum task t = 0; t < N_TASKS; t++) {
+        if (op->model.tasks & TASK_BIT(t))
+            return err_status(400,
+                              "Deployed model [%.*s] with type [%s] does not match the requested "
+                              "task type [%s]",
+                              STR_ARG(op->model.model_id), task_name(t), task_name(op->ep->task));
+    }
+    if (op->model.type)
+        return err_status(400,
+                          "Deployed model [%.*s] has type [%s] which does not map to any supported "
+                          "task types",
+                          STR_ARG(op->model.model_id), op->model.type);
+    return err_status(400, "Deployed model [%.*s] does not map to any supported task types",
+                      STR_ARG(op->model.model_id));
+}
+
+/* What a package gives is known to all, and not told. */
+static struct err *create_measured(struct op *op)
+{
+    if (op->model.dimensions <= 0 || op->model.package)
+        return NULL;
+    const struct value *similarity = settings_get(&op->ep->values, "similarity");
+    bool given = similarity && similarity->set;
+    struct endpoint *measured =
+        endpoint_with_dimensions(op->ep, op->model.dimensions, given ? NULL : op->model.similarity);
+    return replace_draft(op, measured);
+}
+
+/* An uploaded model that did not say how long its embeddings are tells it by one. */
+static void create_ready(struct op *op)
+{
+    bool measure = op->ep->task == TASK_TEXT_EMBEDDING && op->model.dimensions <= 0 &&
+                   !op->model.package && !op->inf->options.skip_probe;
+    struct err *e = measure ? probe_start(op) : NULL;
+    if (e)
+        op_fail(op, e);
+    else if (!measure)
+        op_store(op);
+}
+
 static void create_late(struct loop_timer *timer)
 {
     struct op *op = (struct op *)((char *)timer - offsetof(struct op, timer));
@@ -311,26 +357,41 @@ static void create_deployed(void *ctx, struct err *e)
         return;
     }
     loop_timer_cancel(&op->timer);
-    if (e) {
+    if (e)
         op_fail(op, e);
-        return;
-    }
-    op_store(op);
+    else
+        create_ready(op);
 }
 
-static struct err *create_check_model(struct op *op)
+static void set_int(struct endpoint *ep, const char *name, int64_t n)
 {
-    if (op->model.tasks & TASK_BIT(op->ep->task))
-        return NULL;
-    for (enum task t = 0; t < N_TASKS; t++) {
-        if (op->model.tasks & TASK_BIT(t))
-            return err_status(400,
-                              "Deployed model [%.*s] with type [%s] does not match the requested "
-                              "task type [%s]",
-                              STR_ARG(op->model.model_id), task_name(t), task_name(op->ep->task));
-    }
-    return err_status(400, "Deployed model [%.*s] does not map to any supported task types",
-                      STR_ARG(op->model.model_id));
+    int row = settings_find(ep->values.table, name);
+    ep->values.v[row] = (struct value){.set = true, .i = n};
+}
+
+/* What it uses is somebody else's: that is where its numbers come from. */
+static void create_attach(struct op *op)
+{
+    const struct deployment_view *v = &op->attached;
+    struct value *values = op->ep->values.v;
+    int model = settings_find(op->ep->values.table, "model_id");
+    int adaptive = settings_find(op->ep->values.table, "adaptive_allocations");
+    values[model].set = true;
+    values[model].s = arena_dup(op->ep->arena, v->model_id);
+    set_int(op->ep, "num_threads", v->num_threads);
+    set_int(op->ep, "num_allocations", v->wanted);
+    if (v->has_adaptive)
+        values[adaptive] = (struct value){.set = true, .adaptive = v->adaptive};
+    create_ready(op);
+}
+
+static void create_deploy(struct op *op)
+{
+    struct deployment_spec spec = inference_deployment_spec(op->ep);
+    op->deploying = op->deployed = true;
+    loop_timer_set(op->change.loop, &op->timer, clock_mono_ms() + op->change.timeout_ms,
+                   create_late);
+    deployment_start(op->inf->parts.models, &spec, op->change.loop, create_deployed, op);
 }
 
 static void create_found(void *job)
@@ -340,33 +401,37 @@ static void create_found(void *job)
     op->job_err = NULL;
     if (!e)
         e = create_check_model(op);
-    if (e) {
+    if (!e)
+        e = create_measured(op);
+    if (e)
         op_fail(op, e);
-        return;
-    }
-    if (op->model.dimensions > 0) {
-        const struct value *similarity = settings_get(&op->ep->values, "similarity");
-        bool given = similarity && similarity->set;
-        struct endpoint *measured = endpoint_with_dimensions(op->ep, op->model.dimensions,
-                                                             given ? NULL : op->model.similarity);
-        e = replace_draft(op, measured);
-        if (e) {
-            op_fail(op, e);
-            return;
-        }
-    }
+    else if (local_is_attached(op->ep))
+        create_attach(op);
+    else
+        create_deploy(op);
+}
+
+static struct err *create_look(struct op *op)
+{
+    struct models *models = op->inf->parts.models;
     struct deployment_spec spec = inference_deployment_spec(op->ep);
-    op->deploying = op->deployed = true;
-    loop_timer_set(op->change.loop, &op->timer, clock_mono_ms() + op->change.timeout_ms,
-                   create_late);
-    deployment_start(op->inf->parts.models, &spec, op->change.loop, create_deployed, op);
+    struct deployment_view *v = &op->attached;
+    if (!local_is_attached(op->ep))
+        return models_find(models, spec.model_id, op->arena, &op->model);
+    if (!deployment_view(models, spec.id, op->arena, v))
+        return err_new(ERR_NOT_FOUND, "Cannot find deployment [%.*s]", STR_ARG(spec.id));
+    if (spec.model_id.p && !str_eq(spec.model_id, v->model_id))
+        return err_status(400,
+                          "Deployment [%.*s] uses model [%.*s] which does not match the model "
+                          "[%.*s] in the request.",
+                          STR_ARG(spec.id), STR_ARG(v->model_id), STR_ARG(spec.model_id));
+    return models_find(models, v->model_id, op->arena, &op->model);
 }
 
 static void create_find(void *job)
 {
     struct op *op = job;
-    struct deployment_spec spec = inference_deployment_spec(op->ep);
-    op->job_err = models_find(op->inf->parts.models, spec.model_id, op->arena, &op->model);
+    op->job_err = create_look(op);
 }
 
 /* The fetching goes on; the next try finds more of it there. */
@@ -400,7 +465,7 @@ static void create_fetched(void *ctx, struct err *e)
 static void create_fetch(struct op *op)
 {
     struct str model_id = inference_deployment_spec(op->ep).model_id;
-    if (!op->inf->parts.packages) {
+    if (!op->inf->parts.packages || local_is_attached(op->ep)) {
         pool_run(op->inf->parts.pool, op->change.loop, create_find, create_found, op);
         return;
     }
@@ -442,6 +507,38 @@ static struct err *resolve_task(const struct endpoint_change *c, enum task *out)
     return NULL;
 }
 
+/* The older name of the elasticsearch service, for ELSER alone. */
+#define ELSER_MODEL ".elser_model_2_linux-x86_64"
+
+static bool is_elser(const struct json *body)
+{
+    struct str service;
+    return json_str(json_get(body, "service"), &service) && str_eq_c(service, "elser");
+}
+
+static struct err *resolve_elser(enum task task, const struct provider **out)
+{
+    *out = provider_find(STR("elasticsearch"));
+    if (task == TASK_SPARSE_EMBEDDING)
+        return NULL;
+    return err_status(400, "The [elser] service does not support task type [%s]", task_name(task));
+}
+
+static struct err *check_elser(struct endpoint *ep)
+{
+    struct value *model = &ep->values.v[settings_find(ep->values.table, "model_id")];
+    if (!model->set) {
+        model->set = true;
+        model->s = STR(ELSER_MODEL);
+    }
+    if (str_starts(model->s, STR(".elser_model_")))
+        return NULL;
+    return err_new(ERR_VALIDATION,
+                   "Validation Failed: 1: unknown ELSER model ID [%.*s]. Valid models are "
+                   "[.elser_model_1, .elser_model_2, .elser_model_2_linux-x86_64];",
+                   STR_ARG(model->s));
+}
+
 static struct err *resolve_provider(const struct json *body, enum task task,
                                     const struct provider **out)
 {
@@ -449,6 +546,8 @@ static struct err *resolve_provider(const struct json *body, enum task task,
     const struct json *member = json_get(body, "service");
     if (!json_str(member, &service))
         return err_status(400, "Inference endpoint configuration is missing the [service] setting");
+    if (is_elser(body))
+        return resolve_elser(task, out);
     const struct provider *p = provider_find(service);
     if (!p)
         return err_status(400, "Unknown service [%.*s]", STR_ARG(service));
@@ -478,6 +577,8 @@ static struct err *create_draft(struct op *op)
     TRY(endpoint_parse(provider_settings(provider), pt->default_rpm, c->id, task, c->body,
                        &op->ep));
     op->ep->provider = provider;
+    if (is_elser(c->body))
+        TRY(check_elser(op->ep));
     if (provider->check)
         TRY(provider->check(op->ep));
     TRY(extras_attach(op->inf, op->ep, NULL));
@@ -523,6 +624,15 @@ static void update_scaled(void *ctx, struct err *e)
         op_store(op);
 }
 
+static struct err *update_attached(const struct op *op)
+{
+    struct str id = local_deployment(op->old);
+    return err_status(409,
+                      "Cannot update inference endpoint [%.*s] using model deployment [%.*s]. The "
+                      "model deployment [%.*s] must be updated by whoever started it",
+                      STR_ARG(op->change.id), STR_ARG(id), STR_ARG(id));
+}
+
 static struct err *update_draft(struct op *op, bool *changed)
 {
     const struct endpoint_change *c = &op->change;
@@ -534,6 +644,8 @@ static struct err *update_draft(struct op *op, bool *changed)
                           STR_ARG(c->id));
     if (c->task != TASK_ANY && c->task != op->old->task)
         return err_status(400, "Task type must match the task type of the existing endpoint");
+    if (endpoint_is_local(op->old) && local_is_attached(op->old))
+        return update_attached(op);
     TRY(endpoint_update(op->old, c->body, &op->ep, changed));
     op->ep->provider = op->old->provider;
     if (op->ep->provider->check)
@@ -559,8 +671,8 @@ void inference_update(struct inference *inf, const struct endpoint_change *chang
         return;
     }
     if (endpoint_is_local(op->ep)) {
-        int n = inference_deployment_spec(op->ep).num_allocations;
-        deployment_scale(inf->parts.models, change->id, n, change->loop, update_scaled, op);
+        struct deployment_change c = local_change(op->old, op->ep);
+        deployment_update(inf->parts.models, change->id, &c, change->loop, update_scaled, op);
         return;
     }
     if (inf->options.skip_probe) {
@@ -581,7 +693,8 @@ static void drop_work(void *job)
         {.kind = STORE_ENDPOINT, .id = op->change.id, .expect = op->old->rev},
         {.kind = STORE_SECRET, .id = op->change.id, .expect = STORE_ANY_REV},
     };
-    op->job_err = store_apply(op->inf->parts.store, changes, 2, &op->rev);
+    if (op->old->rev) /* one that is there from the start is not stored */
+        op->job_err = store_apply(op->inf->parts.store, changes, 2, &op->rev);
 }
 
 static void drop_stopped(void *ctx, struct err *e)
@@ -604,8 +717,10 @@ static void drop_done(void *job)
         return;
     }
     table_drop(op->inf->table, op->change.id);
-    if (endpoint_is_local(op->old))
-        deployment_stop(op->inf->parts.models, op->change.id, op->change.loop, drop_stopped, op);
+    local_preset_again(op->inf, op->change.id);
+    if (endpoint_is_local(op->old) && !local_is_attached(op->old))
+        deployment_stop(op->inf->parts.models, op->change.id, false, op->change.loop, drop_stopped,
+                        op);
     else
         op_answer(op, NULL, NULL);
 }
@@ -614,6 +729,12 @@ void inference_delete(struct inference *inf, const struct endpoint_change *chang
 {
     struct op *op = op_new(inf, change, "deleted");
     struct err *e = inference_find_typed(inf, change->id, change->task, &op->old);
+    if (!e && !change->force && !change->dry_run && inference_is_preset(change->id))
+        e = err_status(
+            400,
+            "[%.*s] is a reserved inference endpoint. Use the force=true query parameter "
+            "to delete the inference endpoint.",
+            STR_ARG(change->id));
     if (!e && !change->dry_run && !busy_begin(op))
         e = busy_err(op);
     if (e || change->dry_run) {

@@ -254,7 +254,7 @@ void inference_cancel(struct call *call)
 void dispatch_submit(struct inference *inf, struct call *call)
 {
     if (endpoint_is_local(call->endpoint))
-        deployment_submit(inf->parts.models, call->endpoint->id, call);
+        local_submit(inf, call);
     else if (!split_submit(inf, call) && !hedge_submit(inf, call))
         upstream_submit(inf, call);
 }

@@ -65,7 +65,7 @@ void fake_models_started(struct models *m, struct err *e)
     held(m->held_ctx, e);
 }
 
-void deployment_stop(struct models *m, struct str id, struct loop *loop,
+void deployment_stop(struct models *m, struct str id, bool drain, struct loop *loop,
                      void (*done)(void *ctx, struct err *), void *ctx)
 {
     m->stops++;
@@ -74,14 +74,14 @@ void deployment_stop(struct models *m, struct str id, struct loop *loop,
     post(loop, done, ctx, NULL);
 }
 
-void deployment_scale(struct models *m, struct str id, int num_allocations, struct loop *loop,
-                      void (*done)(void *ctx, struct err *), void *ctx)
+void deployment_update(struct models *m, struct str id, const struct deployment_change *change,
+                       struct loop *loop, void (*done)(void *ctx, struct err *), void *ctx)
 {
     struct err *e = NULL;
     if (!m->deployed || !str_eq_c(id, m->id))
         e = err_new(ERR_NOT_FOUND, "no deployment [%.*s]", STR_ARG(id));
-    else
-        m->num_allocations = num_allocations;
+    else if (change->has_number)
+        m->num_allocations = (int)change->number;
     post(loop, done, ctx, e);
 }
 
@@ -90,6 +90,16 @@ void deployment_state(struct models *m, struct str id, struct deployment_state *
     bool exists = m && m->deployed && str_eq_c(id, m->id);
     *out = (struct deployment_state){
         .exists = exists, .started = exists, .num_allocations = exists ? m->num_allocations : 0};
+}
+
+bool deployment_view(struct models *m, struct str id, struct arena *a, struct deployment_view *out)
+{
+    *out = (struct deployment_view){.id = arena_dup(a, id),
+                                    .model_id = arena_dup(a, str_c(m->model_id)),
+                                    .phase = STARTED,
+                                    .num_threads = m->num_threads,
+                                    .wanted = m->num_allocations};
+    return m->deployed && str_eq_c(id, m->id);
 }
 
 struct err *deployment_count(struct models *m, struct str id, const struct input *in,

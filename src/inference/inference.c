@@ -94,13 +94,14 @@ struct err *inference_load(struct inference *inf)
             err_free(e);
             continue;
         }
-        if (endpoint_is_local(ep)) {
+        if (endpoint_is_local(ep) && !local_is_attached(ep) && !inference_is_preset(ep->id)) {
             struct deployment_spec spec = inference_deployment_spec(ep);
             deployment_start(inf->parts.models, &spec, inf->parts.loops[0], deployed,
                              endpoint_ref(ep));
         }
         table_put(inf->table, ep);
     }
+    local_presets(inf);
     if (!failed)
         log_info("endpoints loaded", LOG_I("count", docs.n));
     arena_free(arena);
@@ -142,32 +143,13 @@ void inference_render(struct inference *inf, struct json_out *w, const struct en
 {
     struct deployment_state state = {0};
     if (endpoint_is_local(ep))
-        deployment_state(inf->parts.models, ep->id, &state);
+        deployment_state(inf->parts.models, local_deployment(ep), &state);
     endpoint_render_live(w, ep, state.exists ? state.num_allocations : -1);
 }
 
 void inference_services_render(struct json_out *w, enum task task, bool details)
 {
     providers_render(w, task, details);
-}
-
-struct deployment_spec inference_deployment_spec(const struct endpoint *ep)
-{
-    const struct value *model = settings_get(&ep->values, "model_id");
-    const struct value *threads = settings_get(&ep->values, "num_threads");
-    const struct value *allocations = settings_get(&ep->values, "num_allocations");
-    const struct value *adaptive = settings_get(&ep->values, "adaptive_allocations");
-    int n = 1;
-    if (allocations && allocations->set)
-        n = (int)allocations->i;
-    else if (adaptive && adaptive->set && adaptive->adaptive.has_min && adaptive->adaptive.min > 0)
-        n = (int)adaptive->adaptive.min;
-    return (struct deployment_spec){
-        .id = ep->id,
-        .model_id = model && model->set ? model->s : (struct str){0},
-        .num_allocations = n,
-        .num_threads = threads && threads->set ? (int)threads->i : 1,
-    };
 }
 
 /* --- diagnostics: asks each loop in turn, for a client belongs to its loop --- */

@@ -72,6 +72,10 @@ struct endpoint *inference_find(struct inference *, struct str id);
 /* Those of one task (TASK_ANY: all), sorted by id. References; the array lives in the arena. */
 void inference_list(struct inference *, enum task, struct arena *, struct endpoint ***out,
                     size_t *n_out);
+/* The id of an endpoint that is answered by this deployment, in the arena; {NULL, 0}: none. */
+struct str inference_user_of(struct inference *, struct str deployment_id, struct arena *);
+/* The id of an endpoint that is there from the start, and deployed by its first call. */
+bool inference_is_preset(struct str id);
 /* As endpoint_render, with the live number of allocations for local ones. */
 void inference_render(struct inference *, struct json_out *, const struct endpoint *);
 /* GET _services; TASK_ANY: all. `details`: see provider.h. */

@@ -68,8 +68,21 @@ void upstream_cut(const struct endpoint *, struct arena *, struct input *);
 struct err *upstream_address(const struct inference *, const struct endpoint *, struct http_out *,
                              struct client_limits *);
 
+/* --- local.c --- */
+
 /* What a local endpoint's deployment should be; texts are borrowed from the endpoint. */
 struct deployment_spec inference_deployment_spec(const struct endpoint *);
+/* The id of the deployment that answers it. */
+struct str local_deployment(const struct endpoint *);
+/* It is somebody else's (deployment_id). */
+bool local_is_attached(const struct endpoint *);
+/* What must be asked of the deployment when the endpoint changes. */
+struct deployment_change local_change(const struct endpoint *from, const struct endpoint *to);
+/* Puts those that are not stored into the table; one, as it was. */
+void local_presets(struct inference *);
+void local_preset_again(struct inference *, struct str id);
+/* Takes the call; ends it via call->sink. */
+void local_submit(struct inference *, struct call *);
 
 static inline bool endpoint_is_local(const struct endpoint *ep)
 {

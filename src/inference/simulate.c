@@ -94,8 +94,8 @@ struct counting {
 static void count_work(void *job)
 {
     struct counting *c = job;
-    c->err = deployment_count(c->inf->parts.models, c->sim.endpoint->id, c->sim.input, c->sim.arena,
-                              c->counts);
+    c->err = deployment_count(c->inf->parts.models, local_deployment(c->sim.endpoint), c->sim.input,
+                              c->sim.arena, c->counts);
 }
 
 static void count_render(const struct counting *c)

@@ -7,13 +7,6 @@ struct rows {
     size_t n;
 };
 
-static struct rows rows_take(struct inference *inf, struct arena *arena)
-{
-    struct rows r;
-    inference_list(inf, TASK_ANY, arena, &r.v, &r.n);
-    return r;
-}
-
 static void rows_drop(const struct rows *r)
 {
     for (size_t i = 0; i < r->n; i++)
@@ -23,6 +16,23 @@ static void rows_drop(const struct rows *r)
 static int64_t read(const _Atomic int64_t *count)
 {
     return atomic_load_explicit((_Atomic int64_t *)(uintptr_t)count, memory_order_relaxed);
+}
+
+/* Those that are there from the start have lines once they have been called. */
+static struct rows rows_take(struct inference *inf, struct arena *arena)
+{
+    struct rows r;
+    size_t n = 0;
+    inference_list(inf, TASK_ANY, arena, &r.v, &r.n);
+    for (size_t i = 0; i < r.n; i++) {
+        const struct tally *t = extras_of(r.v[i])->tally;
+        if (inference_is_preset(r.v[i]->id) && (!t || !read(&t->calls)))
+            endpoint_unref(r.v[i]);
+        else
+            r.v[n++] = r.v[i];
+    }
+    r.n = n;
+    return r;
 }
 
 /* --- JSON --- */

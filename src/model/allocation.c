@@ -3,10 +3,16 @@
  * middle of a batch. */
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "bug.h"
+#include "clock.h"
 #include "metrics.h"
 #include "model_private.h"
+
+/* Of a deployment whose priority is low. */
+#define LOW_PRIORITY_NICE 10
 
 static struct err *allocation_new(struct deployment *d, struct allocation **out)
 {
@@ -18,6 +24,8 @@ static struct err *allocation_new(struct deployment *d, struct allocation **out)
     a->session = session;
     a->deployment = d;
     a->token_budget = d->parts->info->token_budget;
+    /* One at a time where batches save nothing: then what waits is for other allocations. */
+    a->batch_tokens = d->parts->info->interpreted ? 1 : a->token_budget;
     a->ids = mem_array(a->token_budget, sizeof(*a->ids));
     a->type_ids = mem_array(a->token_budget, sizeof(*a->type_ids));
     *out = a;
@@ -74,51 +82,81 @@ static void lay_out(struct allocation *a, struct token_batch *out)
     uint32_t at = 0;
     for (size_t i = 0; i < a->batch.n; i++) {
         const struct sequence *s = a->batch.items[i];
+        size_t bytes = s->n_tokens * sizeof(*s->ids);
         a->offsets[i] = at;
-        memcpy(a->ids + at, s->ids, s->n_tokens * sizeof(*s->ids));
-        memcpy(a->type_ids + at, s->type_ids, s->n_tokens * sizeof(*s->type_ids));
+        memcpy(a->ids + at, s->ids, bytes);
+        if (s->type_ids)
+            memcpy(a->type_ids + at, s->type_ids, bytes);
+        else
+            memset(a->type_ids + at, 0, bytes);
         at += s->n_tokens;
     }
     a->offsets[a->batch.n] = at;
     *out = (struct token_batch){a->batch.n, at, a->ids, a->type_ids, a->offsets};
 }
 
-static struct err *run_batch(struct allocation *a)
+static struct err *in_process(struct err *cause)
+{
+    struct err *err = err_status(500, "Error in inference process: [%s]", cause->reason);
+    err_free(cause);
+    return err;
+}
+
+/* What one sequence came to. */
+static struct err *take_output(struct allocation *a, size_t i, uint64_t ns)
+{
+    const struct sequence *s = a->batch.items[i];
+    struct output *o = &a->outputs[i];
+    uint64_t share = ns * s->n_tokens / a->batch.n_tokens;
+    atomic_fetch_add_explicit(&s->document->ns, share, memory_order_relaxed);
+    if (o->err)
+        return in_process(o->err);
+    return document_take(s->document, s->row, o);
+}
+
+static void run_batch(struct allocation *a)
 {
     struct token_batch batch;
-    struct tensor rows;
     lay_out(a, &batch);
-    struct err *cause = session_run(a->session, &batch, &rows);
-    if (cause) {
-        struct err *err = err_status(500, "Error in inference process: [%s]", cause->reason);
-        err_free(cause);
-        return err;
-    }
+    int64_t began = clock_mono_ns();
+    struct err *err = session_run_each(a->session, &batch, a->outputs);
+    uint64_t ns = (uint64_t)(clock_mono_ns() - began);
+    if (err)
+        err = in_process(err);
     metric_add(METRIC_LOCAL_BATCHES, 1);
     metric_add(METRIC_LOCAL_SEQUENCES, (int64_t)a->batch.n);
     metric_add(METRIC_LOCAL_TOKENS, (int64_t)a->batch.n_tokens);
-    const float *row = rows.data;
     for (size_t i = 0; i < a->batch.n; i++) {
-        const struct sequence *s = a->batch.items[i];
-        struct flight *f = s->flight;
-        if (f->kept)
-            f->kept[s->row] = f->head->keep(row + i * f->width, f->width);
-        else
-            memcpy(f->rows + s->row * f->width, row + i * f->width, f->width * sizeof(*row));
+        struct err *own = err ? err_copy(err) : take_output(a, i, ns);
+        document_part_done(a->batch.items[i]->document, own);
     }
-    return NULL;
+    err_free(err);
 }
 
-static void end_sequences(struct allocation *a, struct err *err)
+static void end_dropped(struct allocation *a)
 {
     struct sequence *next;
     for (struct sequence *s = a->batch.dropped; s; s = next) {
         next = s->next;
-        flight_sequence_done(s->flight, NULL); /* it sees itself that the call is cancelled */
+        flight_part_done(s->document->flight, NULL); /* it sees itself that it is cancelled */
     }
+}
+
+/* Under d->lock. */
+static void left_queue(struct allocation *a)
+{
     for (size_t i = 0; i < a->batch.n; i++)
-        flight_sequence_done(a->batch.items[i]->flight, err ? err_copy(err) : NULL);
-    err_free(err);
+        document_left_queue(a->batch.items[i]->document);
+    for (struct sequence *s = a->batch.dropped; s; s = s->next)
+        document_left_queue(s->document);
+}
+
+/* Under d->lock. Draining ends when nothing waits any more, in the queue or on its way there. */
+static bool stays(const struct deployment *d)
+{
+    if (d->phase == STOPPING)
+        return d->draining && d->n_reserved;
+    return d->n_allocations <= deployment_fits(d, d->wanted);
 }
 
 /* Waits for work; false: time to leave, and n_allocations no longer counts this one. */
@@ -126,12 +164,12 @@ static bool take(struct allocation *a, struct waiter **ended_out)
 {
     struct deployment *d = a->deployment;
     pthread_mutex_lock(&d->lock);
-    while (d->phase != STOPPING && d->n_allocations <= deployment_fits(d, d->wanted) && !d->queue.n)
+    while (stays(d) && !d->queue.n)
         pthread_cond_wait(&d->work, &d->lock);
-    bool stay = d->phase != STOPPING && d->n_allocations <= deployment_fits(d, d->wanted);
+    bool stay = stays(d);
     if (stay) {
-        batch_take(&d->queue, a->token_budget, &a->batch);
-        d->n_reserved -= a->batch.n + a->batch.n_dropped;
+        batch_take(&d->queue, a->batch_tokens, &a->batch);
+        left_queue(a);
         if (d->queue.n)
             pthread_cond_signal(&d->work); /* one wake-up may have brought several sequences */
     } else {
@@ -163,10 +201,12 @@ static void *thread_main(void *arg)
     struct allocation *a = arg;
     struct waiter *ended = NULL;
     pthread_setname_np(pthread_self(), "allocation");
+    if (a->deployment->low_priority)
+        setpriority(PRIO_PROCESS, (id_t)gettid(), LOW_PRIORITY_NICE); /* of this thread, on Linux */
     while (take(a, &ended)) {
-        metric_add(METRIC_LOCAL_QUEUE, -(int64_t)(a->batch.n + a->batch.n_dropped));
-        struct err *err = a->batch.n ? run_batch(a) : NULL;
-        end_sequences(a, err);
+        end_dropped(a);
+        if (a->batch.n)
+            run_batch(a);
     }
     leave(a, ended);
     return NULL;

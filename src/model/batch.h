@@ -12,17 +12,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct flight;
+struct document;
 
-/* One text of a call, tokenized: lives in the call's arena. */
+/* One row of a document, tokenized: lives in the call's arena. */
 struct sequence {
-    struct flight *flight;
+    struct document *document;
     const atomic_bool *cancelled;  /* the call's */
-    const int32_t *ids, *type_ids; /* [n_tokens] */
+    const int32_t *ids, *type_ids; /* [n_tokens]; type_ids NULL: all 0 */
     uint32_t n_tokens;
-    uint32_t row;   /* of the call's result */
-    bool search;    /* someone waits for it at a keyboard: input_type search */
-    bool truncated; /* the text was longer than the model reads */
+    uint32_t row; /* of the document */
+    bool search;  /* someone waits for it at a keyboard: input_type search */
     bool queued;
     struct sequence *prev, *next;
 };

@@ -9,12 +9,11 @@
 #include <string.h>
 
 #include "bug.h"
+#include "clock.h"
 #include "log.h"
 #include "metrics.h"
 #include "model_private.h"
 
-#define MAX_ALLOCATIONS   1024
-#define MAX_THREADS       32
 #define MAX_FAILURE_TEXTS 256
 
 static struct str copy(struct str s)
@@ -34,6 +33,16 @@ static struct deployment *deployment_new(struct models *m, const struct deployme
     d->model_id = copy(spec->model_id);
     d->num_threads = spec->num_threads;
     d->wanted = spec->num_allocations;
+    d->queue_capacity =
+        spec->queue_capacity > 0 ? spec->queue_capacity : (int64_t)m->queue_capacity;
+    d->cache_bytes = spec->cache_bytes;
+    d->low_priority = spec->low_priority;
+    d->has_adaptive = spec->has_adaptive;
+    d->adaptive = spec->adaptive;
+    d->by_api = spec->by_api;
+    d->wait_for = spec->wait_for;
+    d->start_ms = clock_wall_ms();
+    numbers_init(&d->numbers, d->start_ms);
     d->pending_end = &d->pending;
     d->starting = true;
     pthread_mutex_init(&d->admin, NULL);
@@ -53,6 +62,7 @@ void deployment_unref(struct deployment *d)
     if (atomic_fetch_sub_explicit(&d->refs, 1, memory_order_acq_rel) != 1)
         return;
     BUG_ON(d->queue.n || d->pending || d->n_allocations);
+    recall_free(d->recall);
     parts_unref(d->models, d->parts);
     pthread_cond_destroy(&d->work);
     pthread_mutex_destroy(&d->lock);
@@ -86,6 +96,11 @@ struct err *deployment_is_stopping(const struct deployment *d)
     return err_status(409, "Trained model [%.*s] is [stopping]", STR_ARG(d->id));
 }
 
+struct err *deployment_unknown(struct str id)
+{
+    return err_new(ERR_NOT_FOUND, "No known model deployment with id [%.*s]", STR_ARG(id));
+}
+
 struct err *deployment_is_failed(const struct deployment *d)
 {
     return err_status(409, "Trained model [%.*s] is [failed]: %s", STR_ARG(d->id), d->failure);
@@ -98,6 +113,14 @@ struct waiter *deployment_ended(struct deployment *d)
     struct waiter *w = d->stop_waiters;
     d->stop_waiters = NULL;
     return w;
+}
+
+void deployment_unreserve(struct deployment *d, size_t n)
+{
+    d->n_reserved -= n;
+    metric_add(METRIC_LOCAL_QUEUE, -(int64_t)n);
+    if (d->draining && !d->n_reserved)
+        pthread_cond_broadcast(&d->work); /* time to leave */
 }
 
 static struct flight *take_pending(struct deployment *d)
@@ -120,13 +143,26 @@ static void fail_pending(struct flight *f, struct err *err)
     err_free(err);
 }
 
-void deployment_end(struct deployment *d, struct waiter *w)
+/* Nothing runs what waits when there are no allocations. */
+static struct sequence *take_waiting(struct deployment *d)
 {
+    if (d->draining && d->n_allocations)
+        return NULL;
+    d->draining = false;
+    struct sequence *waiting = queue_take_all(&d->queue);
+    for (struct sequence *s = waiting; s; s = s->next)
+        document_left_queue(s->document);
+    return waiting;
+}
+
+void deployment_end(struct deployment *d, bool drain, struct waiter *w)
+{
+    struct sequence *next;
+    admit_leave(d);
     pthread_mutex_lock(&d->lock);
     d->phase = STOPPING;
-    size_t n = d->queue.n;
-    struct sequence *waiting = queue_take_all(&d->queue), *next;
-    d->n_reserved -= n;
+    d->draining = drain;
+    struct sequence *waiting = take_waiting(d);
     struct flight *pending = take_pending(d);
     if (w) {
         w->next = d->stop_waiters;
@@ -135,31 +171,15 @@ void deployment_end(struct deployment *d, struct waiter *w)
     struct waiter *ended = deployment_ended(d);
     pthread_cond_broadcast(&d->work);
     pthread_mutex_unlock(&d->lock);
-    metric_add(METRIC_LOCAL_QUEUE, -(int64_t)n);
     for (; waiting; waiting = next) {
         next = waiting->next;
-        flight_sequence_done(waiting->flight, deployment_is_stopping(d));
+        flight_part_done(waiting->document->flight, deployment_is_stopping(d));
     }
     fail_pending(pending, deployment_is_stopping(d));
     waiters_post(ended, NULL);
 }
 
 /* --- starting --- */
-
-static struct err *check_spec(const struct models *m, const struct deployment_spec *s)
-{
-    if (s->num_allocations < 0 || s->num_allocations > MAX_ALLOCATIONS)
-        return err_new(ERR_ARGUMENT, "[num_allocations] must be from 0 to %d; got [%d]",
-                       MAX_ALLOCATIONS, s->num_allocations);
-    if (s->num_threads < 1 || s->num_threads > MAX_THREADS ||
-        (s->num_threads & (s->num_threads - 1)))
-        return err_new(ERR_ARGUMENT,
-                       "[threads_per_allocation] must be a power of 2 less than or equal to %d",
-                       MAX_THREADS);
-    char *folder = snapshot_folder(m, s->model_id);
-    free(folder);
-    return folder ? NULL : snapshot_unknown(s->model_id);
-}
 
 static void log_start(const struct deployment *d, const struct err *err, int n)
 {
@@ -202,10 +222,18 @@ static const char *intern(const char *text)
     return known;
 }
 
+static void go(struct flight *pending)
+{
+    struct flight *next;
+    for (; pending; pending = next) {
+        next = pending->next;
+        flight_go(pending);
+    }
+}
+
 /* Publishes what loading came to. Takes both. */
 static void set_started(struct deployment *d, struct allocation *fresh, struct err *err)
 {
-    struct flight *next;
     int n = (int)count(fresh);
     const char *failure = err ? intern(err->reason) : NULL;
     pthread_mutex_lock(&d->lock);
@@ -216,7 +244,7 @@ static void set_started(struct deployment *d, struct allocation *fresh, struct e
         d->failure = failure;
     } else if (!stopped) {
         d->phase = STARTED;
-        d->n_allocations = n;
+        d->n_allocations = d->most_assigned = n;
     }
     struct flight *pending = take_pending(d);
     struct waiter *start = d->start_waiters, *ended = deployment_ended(d);
@@ -225,20 +253,95 @@ static void set_started(struct deployment *d, struct allocation *fresh, struct e
     if (stopped) {
         allocations_discard(d->models, fresh);
         err_free(err);
-        err = deployment_is_stopping(d);
+        err = d->by_api ? err_status(400, "Error waiting for the model deployment to start. The "
+                                          "trained model assignment was removed while waiting")
+                        : deployment_is_stopping(d);
     } else {
         log_start(d, err, n);
         allocations_run(fresh);
     }
     if (err)
-        fail_pending(pending, stopped ? err_copy(err) : deployment_is_failed(d));
+        fail_pending(pending, stopped ? deployment_is_stopping(d) : deployment_is_failed(d));
     else
-        for (; pending; pending = next) {
-            next = pending->next;
-            flight_go(pending);
-        }
+        go(pending);
     waiters_post(start, err);
     waiters_post(ended, NULL);
+}
+
+/* Those who only wait to hear that it may start. */
+static void tell_starting(struct deployment *d)
+{
+    if (d->wait_for != WAIT_STARTING)
+        return;
+    pthread_mutex_lock(&d->lock);
+    struct waiter *start = d->start_waiters;
+    d->start_waiters = NULL;
+    pthread_mutex_unlock(&d->lock);
+    waiters_post(start, NULL);
+}
+
+/* The model's own id, where an alias was given. */
+static void set_model(struct deployment *d, struct str model_id)
+{
+    struct str own = copy(model_id), old = own;
+    pthread_mutex_lock(&d->models->lock);
+    if (!str_eq(d->model_id, own)) {
+        old = d->model_id;
+        d->model_id = own;
+    }
+    pthread_mutex_unlock(&d->models->lock);
+    free((char *)(uintptr_t)old.p);
+}
+
+static struct err *load(struct deployment *d, const struct source *s, struct allocation **fresh)
+{
+    TRY(parts_load(d->models, s, &d->parts));
+    if (d->cache_bytes > 0)
+        d->recall = recall_new((size_t)d->cache_bytes);
+    return allocations_new(d, deployment_fits(d, d->wanted), fresh);
+}
+
+/* As the API says that every node failed, of which there is one. */
+static struct err *all_failed(struct deployment *d, struct err *err)
+{
+    if (!err || !d->by_api)
+        return err;
+    struct err *outer = err_status(500,
+                                   "Could not start trained model deployment, the following nodes "
+                                   "failed with errors [{%s=%s}]",
+                                   d->models->node_id, err->reason);
+    err_free(err);
+    return outer;
+}
+
+static struct err *start_it(struct deployment *d, struct arena *a, struct allocation **fresh)
+{
+    struct source source;
+    TRY(source_find(d->models, d->model_id, a, &source));
+    set_model(d, source.model_id);
+    struct err *err = admit_source(d, &source);
+    if (!err && d->by_api && !d->restarted)
+        err = remember(d);
+    if (!err) {
+        tell_starting(d);
+        err = all_failed(d, load(d, &source, fresh));
+    }
+    source_deinit(&source);
+    return err;
+}
+
+/* What the API started and what failed is not left lying about. */
+static void remove_failed(struct deployment *d)
+{
+    struct models *m = d->models;
+    forget(d);
+    pthread_mutex_lock(&m->lock);
+    bool listed = map_get(m->deployments, d->id) == d;
+    if (listed)
+        map_take(m->deployments, d->id);
+    pthread_mutex_unlock(&m->lock);
+    if (listed)
+        deployment_unref(d);
 }
 
 static void start_work(void *job)
@@ -246,12 +349,16 @@ static void start_work(void *job)
     struct deployment *d = job;
     struct models *m = d->models;
     struct allocation *fresh = NULL;
+    struct arena *a = arena_new(ARENA_NO_LIMIT);
     pthread_mutex_lock(&d->admin);
-    struct err *err = parts_load(m, d->model_id, &d->parts);
-    if (!err)
-        err = allocations_new(d, deployment_fits(d, d->wanted), &fresh);
+    struct err *err = start_it(d, a, &fresh);
+    if (err)
+        admit_leave(d);
+    if (err && d->by_api && !d->restarted)
+        remove_failed(d);
     set_started(d, fresh, err);
     pthread_mutex_unlock(&d->admin);
+    arena_free(a);
     models_reap(m);
     deployment_unref(d);
     models_job_done(m);
@@ -279,128 +386,115 @@ static bool join(struct models *m, struct str id, struct waiter *w, struct deplo
     return phase != FAILED;
 }
 
-void deployment_start(struct models *m, const struct deployment_spec *spec, struct loop *loop,
-                      void (*done)(void *ctx, struct err *), void *ctx)
+static struct err *is_there(struct str id)
 {
-    struct waiter *w = waiter_new(loop, done, ctx);
-    struct err *err = check_spec(m, spec);
-    if (err) {
-        waiter_post(w, err);
-        return;
-    }
+    return err_status(400,
+                      "Could not start model deployment because an existing deployment with the "
+                      "same id [%.*s] exist",
+                      STR_ARG(id));
+}
+
+/* Under m->lock. */
+static struct err *check_new(struct models *m, const struct deployment_spec *spec)
+{
+    if (m->ending)
+        return err_new(ERR_UNAVAILABLE, "the server is shutting down");
+    bool there = map_get(m->deployments, spec->id) != NULL;
+    if (map_count(m->deployments) >= DEPLOYMENTS_MAX && (spec->by_api || !there))
+        return err_status(429,
+                          "Could not start model deployment because existing deployments reached "
+                          "the limit of [%d]",
+                          DEPLOYMENTS_MAX);
+    return spec->by_api && there ? is_there(spec->id) : NULL;
+}
+
+static void start(struct models *m, const struct deployment_spec *spec, bool restarted,
+                  struct waiter *w)
+{
+    struct err *err = admit_spec(spec);
     struct deployment *failed = NULL, *d = NULL;
     pthread_mutex_lock(&m->lock);
-    bool ending = m->ending;
-    if (!ending && !join(m, spec->id, w, &failed)) {
+    if (!err)
+        err = check_new(m, spec);
+    if (!err && !join(m, spec->id, w, &failed)) {
         d = deployment_new(m, spec);
+        d->restarted = restarted;
         d->start_waiters = w;
         map_put(m->deployments, d->id, d);
         deployment_ref(d); /* the job's */
     }
     pthread_mutex_unlock(&m->lock);
-    if (ending)
-        waiter_post(w, err_new(ERR_UNAVAILABLE, "the server is shutting down"));
+    if (err)
+        waiter_post(w, err);
     if (failed)
         deployment_unref(failed);
     if (d)
         models_run(m, start_work, d);
 }
 
-/* --- scaling and stopping --- */
+void deployment_start(struct models *m, const struct deployment_spec *spec, struct loop *loop,
+                      void (*done)(void *ctx, struct err *), void *ctx)
+{
+    start(m, spec, false, waiter_new(loop, done, ctx));
+}
 
-struct scale {
+void deployment_restart(struct models *m, const struct deployment_spec *spec, struct loop *loop,
+                        void (*done)(void *ctx, struct err *), void *ctx)
+{
+    start(m, spec, true, waiter_new(loop, done, ctx));
+}
+
+/* --- stopping --- */
+
+struct stop {
     struct deployment *d;
-    int n;
+    bool drain;
     struct waiter *waiter;
 };
 
-/* Makes what is missing. Those that are too many see it themselves once they have no batch. */
-static struct err *scale_to(struct deployment *d, int n)
+static void stop_work(void *job)
 {
-    pthread_mutex_lock(&d->lock);
-    enum deployment_phase phase = d->phase;
-    int missing = deployment_fits(d, n) - d->n_allocations;
-    if (phase == STARTED && missing <= 0)
-        d->wanted = n;
-    pthread_cond_broadcast(&d->work);
-    pthread_mutex_unlock(&d->lock);
-    if (phase == STOPPING)
-        return deployment_is_stopping(d);
-    if (phase != STARTED)
-        return err_status(409, "cannot update deployment that is not in [started] state");
-    if (missing <= 0)
-        return NULL;
-    struct allocation *fresh;
-    TRY(allocations_new(d, missing, &fresh));
-    pthread_mutex_lock(&d->lock);
-    bool stopped = d->phase == STOPPING;
-    if (!stopped) {
-        d->wanted = n;
-        d->n_allocations += missing;
-    }
-    pthread_mutex_unlock(&d->lock);
-    if (stopped) {
-        allocations_discard(d->models, fresh);
-        return deployment_is_stopping(d);
-    }
-    allocations_run(fresh);
-    return NULL;
-}
-
-static void scale_work(void *job)
-{
-    struct scale s = *(struct scale *)job;
+    struct stop s = *(struct stop *)job;
     struct models *m = s.d->models;
     free(job);
     pthread_mutex_lock(&s.d->admin);
-    struct err *err = scale_to(s.d, s.n);
+    forget(s.d);
     pthread_mutex_unlock(&s.d->admin);
-    if (!err)
-        log_info("deployment scaled", LOG_S("deployment_id", s.d->id), LOG_I("allocations", s.n));
-    waiter_post(s.waiter, err);
-    models_reap(m);
+    deployment_end(s.d, s.drain, s.waiter);
     deployment_unref(s.d);
     models_job_done(m);
 }
 
-void deployment_scale(struct models *m, struct str id, int n, struct loop *loop,
-                      void (*done)(void *ctx, struct err *), void *ctx)
+/* Out of the registry already; takes the reference. What the store knows of it goes first, so that
+ * whoever is told that it has stopped will not find it again after a restart. */
+static void stop_it(struct deployment *d, bool drain, struct waiter *w)
 {
-    struct waiter *w = waiter_new(loop, done, ctx);
-    if (n < 0 || n > MAX_ALLOCATIONS) {
-        waiter_post(w, err_new(ERR_ARGUMENT, "[num_allocations] must be from 0 to %d; got [%d]",
-                               MAX_ALLOCATIONS, n));
+    log_info("deployment stopping", LOG_S("deployment_id", d->id));
+    if (!d->by_api) {
+        deployment_end(d, drain, w);
+        deployment_unref(d);
         return;
     }
-    struct deployment *d = deployment_find(m, id);
-    if (!d) {
-        waiter_post(
-            w, err_new(ERR_NOT_FOUND, "No known model deployment with id [%.*s]", STR_ARG(id)));
-        return;
-    }
-    struct scale *s = mem_new(sizeof(*s));
-    *s = (struct scale){d, n, w};
-    models_run(m, scale_work, s);
+    struct stop *s = mem_new(sizeof(*s));
+    *s = (struct stop){d, drain, w};
+    models_run(d->models, stop_work, s);
 }
 
-void deployment_stop(struct models *m, struct str id, struct loop *loop,
+void deployment_stop(struct models *m, struct str id, bool drain, struct loop *loop,
                      void (*done)(void *ctx, struct err *), void *ctx)
 {
     struct waiter *w = waiter_new(loop, done, ctx);
     pthread_mutex_lock(&m->lock);
     struct deployment *d = map_take(m->deployments, id);
     pthread_mutex_unlock(&m->lock);
-    if (!d) {
+    if (d)
+        stop_it(d, drain, w);
+    else
         waiter_post(w, NULL);
-        return;
-    }
-    log_info("deployment stopping", LOG_S("deployment_id", d->id));
-    deployment_end(d, w);
-    deployment_unref(d);
 }
 
-/* One of a model, as a reference; `take`: out of the registry. */
-static struct deployment *of_model(struct models *m, struct str model_id, bool take)
+/* Out of the registry: any of a model. */
+static struct deployment *take_of_model(struct models *m, struct str model_id)
 {
     struct deployment *d = NULL;
     struct str id;
@@ -409,28 +503,10 @@ static struct deployment *of_model(struct models *m, struct str model_id, bool t
     for (size_t i = 0; !d && map_next(m->deployments, &i, &id, &found);)
         if (str_eq(((struct deployment *)found)->model_id, model_id))
             d = found;
-    if (d && take)
+    if (d)
         map_take(m->deployments, d->id);
-    else if (d)
-        deployment_ref(d);
     pthread_mutex_unlock(&m->lock);
     return d;
-}
-
-bool models_deployed(struct models *m, struct str model_id)
-{
-    struct deployment *d = of_model(m, model_id, false);
-    if (d)
-        deployment_unref(d);
-    return d != NULL;
-}
-
-bool models_has_deployment(struct models *m, struct str id)
-{
-    struct deployment *d = deployment_find(m, id);
-    if (d)
-        deployment_unref(d);
-    return d != NULL;
 }
 
 /* Stops of several deployments that are waited for together. */
@@ -455,40 +531,9 @@ void models_stop_all(struct models *m, struct str model_id, struct loop *loop,
     struct stop_all *s = mem_new(sizeof(*s));
     s->waiter = waiter_new(loop, done, ctx);
     atomic_init(&s->left, 1);
-    for (struct deployment *d; (d = of_model(m, model_id, true));) {
+    for (struct deployment *d; (d = take_of_model(m, model_id));) {
         atomic_fetch_add(&s->left, 1);
-        log_info("deployment stopping", LOG_S("deployment_id", d->id));
-        deployment_end(d, waiter_new(loop, one_stopped, s));
-        deployment_unref(d);
+        stop_it(d, false, waiter_new(loop, one_stopped, s));
     }
     one_stopped(s, NULL);
-}
-
-void deployment_state(struct models *m, struct str id, struct deployment_state *out)
-{
-    *out = (struct deployment_state){0};
-    struct deployment *d = deployment_find(m, id);
-    if (!d)
-        return;
-    pthread_mutex_lock(&d->lock);
-    out->exists = true;
-    out->started = d->phase == STARTED;
-    out->num_allocations = d->wanted;
-    out->num_threads = d->num_threads;
-    out->queued = d->n_reserved;
-    out->failure = d->failure;
-    pthread_mutex_unlock(&d->lock);
-    deployment_unref(d);
-}
-
-void deployment_submit(struct models *m, struct str id, struct call *call)
-{
-    struct deployment *d = deployment_find(m, id);
-    if (!d) {
-        call_fail(call,
-                  err_new(ERR_NOT_FOUND, "No known model deployment with id [%.*s]", STR_ARG(id)));
-        return;
-    }
-    flight_start(d, call);
-    deployment_unref(d);
 }

@@ -69,11 +69,9 @@ int fake_runs(void)
     return runs;
 }
 
-struct err *program_load_snapshot(const char *folder, const struct engine_limits *limits,
-                                  struct program **out)
+static struct err *load(const char *path, const struct engine_limits *limits, struct program **out)
 {
-    char path[512], head[6] = "";
-    snprintf(path, sizeof(path), "%s/model.safetensors", folder);
+    char head[6] = "";
     FILE *f = fopen(path, "r");
     BUG_ON(!f);
     size_t n = fread(head, 1, sizeof(head), f);
@@ -91,6 +89,20 @@ struct err *program_load_snapshot(const char *folder, const struct engine_limits
     programs++;
     *out = p;
     return NULL;
+}
+
+struct err *program_load_snapshot(const char *folder, const struct engine_limits *limits,
+                                  struct program **out)
+{
+    char path[512];
+    snprintf(path, sizeof(path), "%s/model.safetensors", folder);
+    return load(path, limits, out);
+}
+
+struct err *program_load_script(const char *file, const struct script_options *options,
+                                struct program **out)
+{
+    return load(file, &options->limits, out);
 }
 
 struct program *program_ref(struct program *p)
@@ -143,7 +155,7 @@ static bool pass_gate(void)
     return ok;
 }
 
-struct err *session_run(struct session *s, const struct token_batch *b, struct tensor *out)
+struct err *session_run_each(struct session *s, const struct token_batch *b, struct output *out)
 {
     if (!pass_gate())
         return err_new(ERR_INTERNAL, "out of order");
@@ -158,12 +170,11 @@ struct err *session_run(struct session *s, const struct token_batch *b, struct t
         row[3] = 0;
         for (uint32_t k = from; k < to; k++)
             row[3] += (float)b->ids[k];
+        out[i] = (struct output){.dim = {1, 1, FAKE_DIMENSIONS}, .data = row};
+        if (b->ids[from + 1] == FAKE_BAD_TOKEN)
+            out[i] = (struct output){.err = err_new(ERR_ARGUMENT, "a bad token")};
     }
     runs++;
-    *out = (struct tensor){.dtype = DTYPE_F32,
-                           .rank = 2,
-                           .dim = {(int64_t)b->n_sequences, FAKE_DIMENSIONS},
-                           .data = s->rows};
     return NULL;
 }
 

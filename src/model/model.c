@@ -14,6 +14,11 @@ struct models *models_new(const struct models_options *o, struct pool *pool)
     m->path = mem_strdup(o->path);
     m->processors = o->processors > 0 ? o->processors : 1;
     m->queue_capacity = o->queue_capacity ? o->queue_capacity : 1024;
+    m->memory_bytes = o->memory_bytes;
+    m->node_id = mem_strdup(o->node_id ? o->node_id : "node");
+    m->node_name = mem_strdup(o->node_name ? o->node_name : "node");
+    m->registry = o->registry;
+    m->store = o->store;
     m->pool = pool;
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->idle, NULL);
@@ -36,6 +41,8 @@ void models_unref(struct models *m)
     pthread_cond_destroy(&m->idle);
     pthread_mutex_destroy(&m->lock);
     free(m->path);
+    free(m->node_id);
+    free(m->node_name);
     free(m);
 }
 
@@ -84,7 +91,7 @@ void models_free(struct models *m)
     if (!m)
         return;
     for (struct deployment *d; (d = take_any(m));) {
-        deployment_end(d, NULL);
+        deployment_end(d, false, NULL);
         deployment_unref(d);
     }
     pthread_mutex_lock(&m->lock);

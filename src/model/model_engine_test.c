@@ -157,6 +157,7 @@ struct asked {
     struct call call;
     struct sink sink;
     struct str texts[40];
+    struct result copy;
     const struct result *result;
 };
 
@@ -175,7 +176,8 @@ static struct asked *of(struct sink *s)
 
 static void on_done(struct sink *s, const struct result *r)
 {
-    of(s)->result = r;
+    result_copy(of(s)->call.arena, r, &of(s)->copy); /* borrowed from here on */
+    of(s)->result = &of(s)->copy;
     came_back(of(s)->call.loop);
 }
 
@@ -219,7 +221,8 @@ static void rows_are_the_same_bits_in_any_company(void **state)
     struct pool *pool = pool_new(2);
     struct models_options o = {.path = root, .processors = 2, .queue_capacity = 10000};
     struct models *m = models_new(&o, pool);
-    struct deployment_spec spec = {STR("d"), STR("tiny"), 2, 1};
+    struct deployment_spec spec = {
+        .id = STR("d"), .model_id = STR("tiny"), .num_allocations = 2, .num_threads = 1};
     waiting = 1;
     deployment_start(m, &spec, l, started, l);
     loop_run(l);

@@ -1,13 +1,22 @@
-/* What the files of model/ share.
+/* What the deployments' files of model/ share.
  *
- * model.c       the registry: deployments by id, joining threads, shutting down
+ * model.c       deployments by id, joining threads, shutting down
  * snapshot.c    what a folder holds, without loading it
- * parts.c       program and tokenizer of a model, shared by its deployments
- * deployment.c  starting, scaling, stopping; states
+ * parts.c       program, tokenizer and task of a model, shared by its deployments
+ * deployment.c  starting and stopping
+ * admit.c       what must hold before a deployment may start: the errors of _start
+ * update.c      other numbers of allocations
+ * view.c        states and numbers, for those who look
+ * infer.c       which deployment an id means
+ * remember.c    deployments that come back after a restart
  * allocation.c  a thread with a session that runs batches
- * encode.c      what of a call its model reads
- * flight.c      one call on its way: tokenizing, waiting, its rows, its end
+ * encode.c      from a call's texts to the rows its model reads
+ * document.c    one text on its way: its rows, what they gave, its result
+ * recall.c      what documents gave before
+ * flight.c      one call on its way: its documents, waiting, its end
  * batch.c       which sequences run together
+ * head.c        from results to what an endpoint's task answers
+ * numbers.c, memory.c   counting, reckoning
  *
  * Counts: whoever can still touch a deployment holds a reference (the registry, each allocation,
  * each job on the pool, each flight), a deployment holds the models. Locks: models->lock before
@@ -22,8 +31,13 @@
 #include "engine.h"
 #include "head.h"
 #include "map.h"
+#include "memory.h"
 #include "model.h"
+#include "nlp.h"
+#include "numbers.h"
+#include "recall.h"
 #include "tokenizer.h"
+#include "trained_model.h"
 
 /* Tokens in one run, unless one text may be longer. MiniLM on one AVX-512 core takes the same time
  * per text at 256 and 512 tokens a run and no less at 1,024 and 2,048: beyond that a larger batch
@@ -35,6 +49,10 @@ struct models {
     char *path;
     int processors;
     size_t queue_capacity;
+    uint64_t memory_bytes;
+    char *node_id, *node_name;
+    struct registry *registry;
+    struct store *store;
     struct pool *pool;
     pthread_mutex_t lock;
     pthread_cond_t idle; /* n_jobs or n_threads fell; a part has loaded */
@@ -83,61 +101,118 @@ struct err *snapshot_look(const char *folder, struct str model_id, struct arena 
 struct err *snapshot_prompts(const char *folder, struct str model_id, struct arena *,
                              struct str out[N_INPUT_TYPES]);
 
+/* A model's files and what is known of it. */
+struct source {
+    struct trained_model *model; /* a reference; NULL without a registry */
+    struct str model_id;
+    bool snapshot;
+    const char *folder, *definition, *vocabulary; /* folder: a snapshot's; else the other two */
+};
+/* Blocking: pool. Errors: that there is no such model, that it is not whole. */
+struct err *source_find(struct models *, struct str id_or_alias, struct arena *,
+                        struct source *out);
+void source_deinit(struct source *);
+int64_t source_bytes(const struct source *); /* of the definition, or of the snapshot's weights */
+
 struct parts {
     struct parts *next;
-    char *folder;
+    char *key;
     unsigned refs; /* models->lock */
     enum { PARTS_LOADING, PARTS_READY, PARTS_BROKEN } state;
     struct err *err;
     struct program *program;
     struct tokenizer *tokenizer;
     const struct program_info *info;
+    struct trained_model *model; /* a reference, or NULL */
+    struct nlp_config nlp;       /* borrows from model */
+    bool snapshot;
     struct arena *arena; /* prompts */
     struct str prompts[N_INPUT_TYPES];
+    struct str input_field;
 };
 
 /* Blocking: pool. */
-struct err *parts_load(struct models *, struct str model_id, struct parts **out);
+struct err *parts_load(struct models *, const struct source *, struct parts **out);
 void parts_unref(struct models *, struct parts *); /* NULL is fine */
-/* encode.c: tokens of text `i`, at most as many as the model reads. */
-struct err *parts_encode(const struct parts *, struct arena *, const struct input *, size_t i,
-                         struct tokens *out);
 
-enum deployment_phase { STARTING, STARTED, FAILED, STOPPING };
+/* encode.c: the config for an endpoint's call: with its query, where it has one. In the arena. */
+void encode_config(const struct parts *, struct arena *, const struct input *,
+                   struct nlp_config *out);
+/* The rows of a text of an endpoint's call: behind what the model wants in front of it. */
+struct err *encode_input(const struct parts *, const struct nlp_config *, struct arena *,
+                         const struct input *, size_t i, struct nlp_request *out);
+/* Those of a document of _infer. */
+struct err *encode_document(const struct parts *, const struct nlp_config *, struct arena *,
+                            const struct json *document, struct nlp_request *out);
 
 struct deployment {
     atomic_uint refs;
     struct models *models;
     struct str id, model_id; /* owned */
     int num_threads;
+    int64_t queue_capacity;
+    bool low_priority;
+    bool by_api;    /* started by the API, now or before a restart: the store knows it */
+    bool restarted; /* it was started before the server was */
+    enum wait_for wait_for;
+    int64_t start_ms; /* wall clock */
     pthread_mutex_t admin;
-    struct parts *parts; /* set before STARTED, unchanged from then on */
+    struct parts *parts;     /* set before STARTED, unchanged from then on */
+    struct recall *recall;   /* NULL: no cache; as parts */
+    struct memory_need need; /* set by admit.c, under models->lock; allocations: not set */
+    bool reckoned;           /* it takes part in the sum of memory; models->lock */
     pthread_mutex_t lock;
     pthread_cond_t work; /* something to run, or to leave for */
+    int64_t cache_bytes;
     enum deployment_phase phase;
+    bool draining;       /* STOPPING, but what waits still runs */
     const char *failure; /* why it FAILED; interned */
     struct queue queue;
-    size_t n_reserved;      /* sequences let in and not yet taken */
+    size_t n_reserved;      /* documents let in of which nothing has been taken to run */
     struct flight *pending; /* calls that came before it had started, oldest first */
     struct flight **pending_end;
+    bool has_adaptive;
+    struct adaptive adaptive;
     int wanted;        /* num_allocations */
     int n_allocations; /* running */
-    bool starting;     /* the job that starts it has not ended */
+    int most_assigned;
+    bool starting; /* the job that starts it has not ended */
+    struct numbers numbers;
     struct waiter *start_waiters, *stop_waiters;
 };
 
 struct deployment *deployment_find(struct models *, struct str id); /* a reference, or NULL */
+/* One of a model, the best to ask; a reference, or NULL. */
+struct deployment *deployment_of_model(struct models *, struct str model_id);
 struct deployment *deployment_ref(struct deployment *);
 void deployment_unref(struct deployment *);
-/* Out of the registry and on its way to its end; takes the waiter (NULL: none). */
-void deployment_end(struct deployment *, struct waiter *);
+/* On its way to its end, once out of the registry; takes the waiter (NULL: none). */
+void deployment_end(struct deployment *, bool drain, struct waiter *);
 /* With d->lock held: the stop waiters, when there is nothing left to wait for. */
 struct waiter *deployment_ended(struct deployment *);
 /* What calls are told, whether they came before or after. */
 struct err *deployment_is_stopping(const struct deployment *);
 struct err *deployment_is_failed(const struct deployment *); /* FAILED only */
+struct err *deployment_unknown(struct str id);
 /* How many of the allocations wanted fit the processors. */
 int deployment_fits(const struct deployment *, int wanted);
+/* With d->lock held: n documents wait no longer. */
+void deployment_unreserve(struct deployment *, size_t n);
+
+/* admit.c: before anything is loaded. With a success the deployment takes part in the sums. */
+struct err *admit_spec(const struct deployment_spec *);
+struct err *admit_source(struct deployment *, const struct source *);
+/* Whether there is room for `n` allocations. `update`: of one that runs. */
+struct err *admit_size(struct deployment *, int n, bool update);
+struct err *admit_refused(void); /* that an update asks for more than there is room for */
+void admit_leave(struct deployment *);
+
+/* remember.c: Blocking: pool, with d->admin held. */
+struct err *remember(struct deployment *);
+void forget(struct deployment *);
+/* deployment_start of one that the store knows: what fails stays to be seen, and in the store. */
+void deployment_restart(struct models *, const struct deployment_spec *, struct loop *,
+                        void (*done)(void *ctx, struct err *), void *ctx);
 
 struct allocation {
     struct allocation *next;
@@ -147,7 +222,8 @@ struct allocation {
     struct batch batch;
     int32_t *ids, *type_ids; /* [token budget] */
     uint32_t offsets[BATCH_MAX_SEQUENCES + 1];
-    size_t token_budget;
+    struct output outputs[BATCH_MAX_SEQUENCES];
+    size_t token_budget, batch_tokens;
 };
 
 /* Sessions for `n` more; linked by next. On failure none. Pool. */
@@ -157,31 +233,67 @@ void allocations_free(struct allocation *);                     /* joined */
 /* Starts their threads; d->n_allocations counts them already. */
 void allocations_run(struct allocation *);
 
+/* One text of a call. In the call's arena. */
+struct document {
+    struct flight *flight;
+    struct nlp_request request;
+    struct nlp_result result;
+    struct kept *kept;       /* what its rows gave, where that is needed later */
+    struct arena *arena;     /* of its result, when an allocation made it */
+    struct document *same;   /* the next of the same tokens: gets what this one gets */
+    struct str key;          /* of recall; {NULL, 0}: none */
+    bool follows;            /* it is another's `same` */
+    bool made;               /* result is there */
+    uint32_t n_waiting;      /* of its sequences, in the queue; d->lock */
+    atomic_uint left;        /* sequences that have not ended */
+    atomic_uint_fast64_t ns; /* its share of the runs */
+    atomic_bool failed;
+};
+
+/* With d->lock held: a sequence is no longer in the queue. */
+void document_left_queue(struct document *);
+/* One of its sequences has ended; err (taken): badly, by the model's fault when it is its own. */
+void document_part_done(struct document *, struct err *);
+
+/* What row `row` gave; borrowed. Thread: allocations. */
+struct err *document_take(struct document *, uint32_t row, const struct output *);
+/* In this arena, from what is kept. */
+struct err *document_make(struct document *, struct arena *);
+/* Looks each up, in recall and among those before it; the number that need not run. */
+struct err *documents_recall(struct flight *, size_t *n_out);
+
+/* Most that the rows of a call may give while they are waited for. */
+#define FLIGHT_MAX_BYTES ((size_t)1 << 30)
+
 struct flight {
     struct loop_msg msg;
     struct flight *next;  /* pending */
     bool pending, queued; /* d->lock */
     struct call *call;
+    struct infer_docs *infer;      /* of call; NULL: an endpoint's */
     struct deployment *deployment; /* a reference */
-    const struct head *head;
+    const struct head *head;       /* of an endpoint's call */
+    struct nlp_config config;
+    struct document *documents;
+    size_t n;          /* documents */
+    size_t n_reserved; /* of them, that wait; d->lock */
     struct sequence *sequences;
-    size_t n;
-    float *rows; /* [n, width]; NULL: the head keeps what it needs */
-    void **kept; /* [n], by head->keep; NULL: rows */
-    size_t width;
-    atomic_size_t left;        /* sequences that have not ended */
+    size_t n_sequences;
+    atomic_size_t bytes;       /* kept */
+    atomic_size_t left;        /* sequences that have not ended, and the preparation */
     _Atomic(struct err *) err; /* the first; taken when the call ends */
 };
 
 /* Takes the call. Loop. */
-void flight_start(struct deployment *, struct call *);
+void flight_start(struct deployment *, struct call *, struct infer_docs *);
 /* The deployment has started: tokenizes and queues. */
 void flight_go(struct flight *);
-/* One of its sequences is done, err or not (taken); the last one sends the call home. */
-void flight_sequence_done(struct flight *, struct err *);
+bool flight_cancelled(const struct flight *);
+/* One of its parts is done, err or not (taken); the last one sends the call home. */
+void flight_part_done(struct flight *, struct err *);
 /* All of it is over before anything ran. Takes the err. */
 void flight_fail(struct flight *, struct err *);
 /* A call without a flight fails, on its loop. */
-void call_fail(struct call *, struct err *);
+void call_fail(struct call *, struct infer_docs *, struct err *);
 
 #endif

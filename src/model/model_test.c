@@ -26,6 +26,7 @@ struct world {
 };
 
 static struct world w;
+static int64_t cache_bytes; /* of what starts */
 
 static void write_file(const char *model, const char *name, const char *text)
 {
@@ -91,6 +92,7 @@ static void begin(size_t capacity)
     struct models_options o = {.path = root, .processors = 4, .queue_capacity = capacity};
     w = (struct world){.loop = loop_new(0), .pool = pool_new(2)};
     w.models = models_new(&o, w.pool);
+    cache_bytes = 0;
 }
 
 static void end(void)
@@ -130,6 +132,7 @@ struct asked {
     int done, failed;
     struct err *err;
     const struct result *result;
+    struct result copy;
     struct str texts[64];
 };
 
@@ -140,7 +143,8 @@ static struct asked *of(struct sink *s)
 
 static void on_done(struct sink *s, const struct result *r)
 {
-    of(s)->result = r;
+    result_copy(of(s)->call.arena, r, &of(s)->copy); /* borrowed from here on */
+    of(s)->result = &of(s)->copy;
     of(s)->done++;
     came_back();
 }
@@ -213,7 +217,11 @@ static void keep_err(void *ctx, struct err *err)
 
 static void start(const char *id, const char *model, int n, int threads)
 {
-    struct deployment_spec spec = {str_c(id), str_c(model), n, threads};
+    struct deployment_spec spec = {.id = str_c(id),
+                                   .model_id = str_c(model),
+                                   .num_allocations = n,
+                                   .num_threads = threads,
+                                   .cache_bytes = cache_bytes};
     w.waiting++;
     deployment_start(w.models, &spec, w.loop, keep_err, NULL);
 }
@@ -238,13 +246,14 @@ static void expect_err(int status, const char *text)
 static void stop(const char *id)
 {
     w.waiting++;
-    deployment_stop(w.models, str_c(id), w.loop, keep_err, NULL);
+    deployment_stop(w.models, str_c(id), false, w.loop, keep_err, NULL);
 }
 
 static void scale(const char *id, int n)
 {
     w.waiting++;
-    deployment_scale(w.models, str_c(id), n, w.loop, keep_err, NULL);
+    struct deployment_change c = {.has_number = true, .number = n};
+    deployment_update(w.models, str_c(id), &c, w.loop, keep_err, NULL);
 }
 
 static struct deployment_state state_of(const char *id)

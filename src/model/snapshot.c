@@ -166,14 +166,6 @@ struct err *snapshot_look(const char *path, struct str id, struct arena *a, stru
     return err;
 }
 
-struct err *models_find(struct models *m, struct str id, struct arena *a, struct model_info *out)
-{
-    char *path = snapshot_folder(m, id);
-    struct err *err = path ? snapshot_look(path, id, a, out) : snapshot_unknown(id);
-    free(path);
-    return err;
-}
-
 /* --- prompts --- */
 
 /* The longest one takes part in every text. */

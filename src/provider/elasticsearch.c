@@ -11,6 +11,7 @@ enum {
     S_NUM_THREADS,
     S_MODEL_ID,
     S_ADAPTIVE,
+    S_DEPLOYMENT_ID,
     S_DIMENSIONS,
     S_SIMILARITY,
     S_ELEMENT_TYPE,
@@ -28,6 +29,7 @@ static const struct setting rows[N_SETTINGS] = {
                            .tasks = LOCAL,
                            .flags = SETTING_UPDATABLE,
                            .one_of = allocations_or_adaptive,
+                           .unless = "deployment_id",
                            .label = "Number Allocations",
                            .description = "The total number of allocations this model is assigned "
                                           "across machine learning nodes.",
@@ -38,6 +40,7 @@ static const struct setting rows[N_SETTINGS] = {
                        .type = SETTING_INT,
                        .tasks = LOCAL,
                        .flags = SETTING_REQUIRED,
+                       .unless = "deployment_id",
                        .label = "Number Threads",
                        .description = "Sets the number of threads used by each model allocation "
                                       "during inference.",
@@ -55,8 +58,16 @@ static const struct setting rows[N_SETTINGS] = {
                     .tasks = LOCAL,
                     .flags = SETTING_UPDATABLE | SETTING_UNLISTED,
                     .one_of = allocations_or_adaptive,
+                    .unless = "deployment_id",
                     .label = "Adaptive Allocations",
                     .description = "Scales the number of allocations with the load."},
+    [S_DEPLOYMENT_ID] = {.name = "deployment_id",
+                         .place = IN_SERVICE,
+                         .type = SETTING_STR,
+                         .tasks = LOCAL,
+                         .flags = SETTING_UNLISTED,
+                         .label = "Deployment ID",
+                         .description = "The deployment of a model that is used as it is."},
     [S_DIMENSIONS] = {.name = "dimensions",
                       .place = IN_SERVICE,
                       .type = SETTING_INT,
@@ -87,12 +98,22 @@ static const struct setting rows[N_SETTINGS] = {
 static const struct settings_table table = {
     .service = "elasticsearch", .rows = rows, .n = N_SETTINGS};
 
+/* Models of Elastic's own, whose endpoints say nothing of what everybody knows. */
+static bool is_e5(struct str model_id)
+{
+    return str_eq_c(model_id, ".multilingual-e5-small") ||
+           str_eq_c(model_id, ".multilingual-e5-small_linux-x86_64");
+}
+
 /* What a deployment itself would refuse. */
 static struct err *check(struct endpoint *ep)
 {
-    if (!ep->values.v[S_MODEL_ID].set)
+    struct value *v = ep->values.v;
+    if (!v[S_MODEL_ID].set && !v[S_DEPLOYMENT_ID].set)
         return err_new(ERR_ARGUMENT, "Error parsing service settings, model_id must be provided");
-    int64_t threads = ep->values.v[S_NUM_THREADS].i;
+    if (v[S_MODEL_ID].set && is_e5(v[S_MODEL_ID].s))
+        v[S_ELEMENT_TYPE].set = false;
+    int64_t threads = v[S_NUM_THREADS].set ? v[S_NUM_THREADS].i : 1;
     if (threads > 32 || (threads & (threads - 1)) != 0)
         return err_new(ERR_VALIDATION,
                        "Validation Failed: 1: [num_threads] must be a power of 2 less than or "

@@ -1,7 +1,7 @@
-/* A row is the logit of query and document read together: the score as it is, any sign. */
+/* The logit of query and document read together: the score as it is, any sign. */
 #include <stdlib.h>
 
-#include "model_private.h"
+#include "head.h"
 
 static int by_score(const void *a, const void *b)
 {
@@ -20,14 +20,14 @@ static bool shows_documents(const struct input *in)
     return !v || !v->set || v->b;
 }
 
-static void rerank_end(const struct flight *f, struct arena *a, struct result *out)
+static void rerank_end(const struct input *in, const struct nlp_result *const *results, size_t n,
+                       struct arena *a, struct result *out)
 {
-    const struct input *in = &f->call->input;
     bool shows = shows_documents(in);
-    *out = (struct result){.kind = RESULT_RERANK, .n = f->n};
-    out->ranked = arena_array(a, f->n, sizeof(*out->ranked));
-    for (size_t i = 0; i < f->n; i++) {
-        out->ranked[i] = (struct ranked){.index = (int64_t)i, .score = f->rows[i]};
+    *out = (struct result){.kind = RESULT_RERANK, .n = n};
+    out->ranked = arena_array(a, n, sizeof(*out->ranked));
+    for (size_t i = 0; i < n; i++) {
+        out->ranked[i] = (struct ranked){.index = (int64_t)i, .score = (float)results[i]->score};
         if (shows)
             out->ranked[i].text = in->texts[i].p ? in->texts[i] : STR("");
     }
@@ -38,7 +38,6 @@ static void rerank_end(const struct flight *f, struct arena *a, struct result *o
 
 const struct head head_rerank = {
     .task = TASK_RERANK,
-    .output = OUTPUT_LABELS,
-    .width = 1,
+    .nlp = NLP_TEXT_SIMILARITY,
     .end = rerank_end,
 };

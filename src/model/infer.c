@@ -1,0 +1,101 @@
+/* Which deployment an id means, for calls of endpoints and for documents of _infer. */
+#include "bug.h"
+#include "model_private.h"
+
+void deployment_submit(struct models *m, struct str id, struct call *call)
+{
+    struct deployment *d = deployment_find(m, id);
+    if (!d) {
+        call_fail(call, NULL, deployment_unknown(id));
+        return;
+    }
+    flight_start(d, call, NULL);
+    deployment_unref(d);
+}
+
+/* An id that no deployment has: an alias, which the registry knows, or nothing. */
+struct search {
+    struct models *models;
+    struct str id;
+    struct infer_docs *infer;
+    struct deployment *found; /* a reference */
+    struct err *err;
+};
+
+static struct err *find_by_registry(struct search *s)
+{
+    struct trained_model *model;
+    struct err *err = registry_get(s->models->registry, s->id, &model);
+    if (err && err->kind == ERR_NOT_FOUND) {
+        err_free(err);
+        return err_new(ERR_NOT_FOUND, "Could not find trained model [%.*s]", STR_ARG(s->id));
+    }
+    TRY(err);
+    s->found = deployment_of_model(s->models, model->model_id);
+    trained_model_unref(model);
+    if (s->found)
+        return NULL;
+    return err_status(409,
+                      "Model [%.*s] must be deployed to use. Please deploy with the start trained "
+                      "model deployment API.",
+                      STR_ARG(s->id));
+}
+
+static void search_work(void *job)
+{
+    struct search *s = job;
+    s->err = find_by_registry(s);
+}
+
+static void search_done(void *job)
+{
+    struct search *s = job;
+    struct infer_docs *infer = s->infer;
+    if (s->err) {
+        infer->done(infer, s->err);
+        return;
+    }
+    struct deployment *d = s->found;
+    flight_start(d, &infer->call, infer);
+    deployment_unref(d);
+}
+
+void deployment_infer(struct models *m, struct str id, struct infer_docs *infer)
+{
+    struct deployment *d = deployment_find(m, id);
+    if (!d)
+        d = deployment_of_model(m, id);
+    if (d) {
+        flight_start(d, &infer->call, infer);
+        deployment_unref(d);
+        return;
+    }
+    if (!m->registry) {
+        call_fail(&infer->call, infer,
+                  err_new(ERR_NOT_FOUND, "Could not find trained model [%.*s]", STR_ARG(id)));
+        return;
+    }
+    struct search *s = arena_alloc(infer->call.arena, sizeof(*s));
+    *s = (struct search){.models = m, .id = arena_dup(infer->call.arena, id), .infer = infer};
+    pool_run(m->pool, infer->call.loop, search_work, search_done, s);
+}
+
+void infer_docs_render(const struct infer_docs *infer, struct json_out *w)
+{
+    for (size_t i = 0; i < infer->n_docs; i++)
+        nlp_render(w, infer->config, infer->results[i]);
+}
+
+struct err *deployment_cache_clear(struct models *m, struct str id)
+{
+    struct deployment *d = deployment_find(m, id);
+    if (!d)
+        return deployment_unknown(id);
+    pthread_mutex_lock(&d->lock);
+    struct recall *recall = d->phase == STARTED ? d->recall : NULL;
+    pthread_mutex_unlock(&d->lock);
+    if (recall)
+        recall_clear(recall);
+    deployment_unref(d);
+    return NULL;
+}

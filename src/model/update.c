@@ -1,0 +1,150 @@
+/* Other numbers of allocations for a deployment that runs, and other bounds for whoever scales it.
+ */
+#include <stdlib.h>
+
+#include "bug.h"
+#include "log.h"
+#include "model_private.h"
+
+#define MAX_ALLOCATIONS 1024
+
+/* Makes what is missing. Those that are too many see it themselves once they have no batch. */
+static struct err *scale_to(struct deployment *d, int n)
+{
+    pthread_mutex_lock(&d->lock);
+    enum deployment_phase phase = d->phase;
+    int missing = deployment_fits(d, n) - d->n_allocations;
+    if (phase == STARTED && missing <= 0)
+        d->wanted = n;
+    pthread_cond_broadcast(&d->work);
+    pthread_mutex_unlock(&d->lock);
+    if (phase == STOPPING)
+        return deployment_is_stopping(d);
+    if (missing <= 0)
+        return NULL;
+    struct allocation *fresh;
+    TRY(allocations_new(d, missing, &fresh));
+    pthread_mutex_lock(&d->lock);
+    bool stopped = d->phase == STOPPING;
+    if (!stopped) {
+        d->wanted = n;
+        d->n_allocations += missing;
+        if (d->n_allocations > d->most_assigned)
+            d->most_assigned = d->n_allocations;
+    }
+    pthread_mutex_unlock(&d->lock);
+    if (stopped) {
+        allocations_discard(d->models, fresh);
+        return deployment_is_stopping(d);
+    }
+    allocations_run(fresh);
+    return NULL;
+}
+
+/* --- what is asked, laid over what is --- */
+
+static struct err *merge(const struct deployment *d, const struct deployment_change *c,
+                         bool *has_out, struct adaptive *out)
+{
+    struct adaptive a = d->adaptive;
+    *has_out = (d->has_adaptive || c->has_adaptive) && !c->null_adaptive;
+    if (!d->has_adaptive)
+        a = (struct adaptive){0};
+    if (c->has_enabled)
+        a.enabled = c->enabled;
+    if (c->has_min || c->null_min) {
+        a.has_min = c->has_min;
+        a.min = c->min;
+    }
+    if (c->has_max || c->null_max) {
+        a.has_max = c->has_max;
+        a.max = c->max;
+    }
+    *out = *has_out ? a : (struct adaptive){0};
+    struct err_list list = {0};
+    if (a.has_min && a.has_max && a.min > a.max)
+        err_list_add(&list, "[min_number_of_allocations] must not be larger than "
+                            "[max_number_of_allocations]");
+    if (*has_out && a.enabled && c->has_number && !c->by_scaler)
+        err_list_add(&list, "[number_of_allocations] cannot be set if adaptive allocations is "
+                            "enabled");
+    return err_list_end(&list, ERR_VALIDATION);
+}
+
+static struct err *check_number(const struct deployment_change *c)
+{
+    if (!c->has_number || (c->number >= 0 && c->number <= MAX_ALLOCATIONS))
+        return NULL;
+    return err_new(ERR_ARGUMENT, "[num_allocations] must be from 0 to %d; got [%lld]",
+                   MAX_ALLOCATIONS, (long long)c->number);
+}
+
+/* With d->admin held. */
+static struct err *update(struct deployment *d, const struct deployment_change *c)
+{
+    bool has;
+    struct adaptive adaptive;
+    pthread_mutex_lock(&d->lock);
+    enum deployment_phase phase = d->phase;
+    int old = d->wanted;
+    pthread_mutex_unlock(&d->lock);
+    if (phase == STOPPING)
+        return deployment_is_stopping(d);
+    if (phase != STARTED)
+        return err_status(409, "cannot update deployment that is not in [started] state");
+    TRY(merge(d, c, &has, &adaptive));
+    int n = c->has_number ? (int)c->number : old;
+    if (n > old) {
+        if (c->by_api && deployment_fits(d, n) < n)
+            return admit_refused();
+        TRY(admit_size(d, n, true));
+    }
+    if (n != old)
+        TRY(scale_to(d, n));
+    pthread_mutex_lock(&d->lock);
+    d->has_adaptive = has;
+    d->adaptive = adaptive;
+    pthread_mutex_unlock(&d->lock);
+    return d->by_api ? remember(d) : NULL;
+}
+
+struct update {
+    struct deployment *d;
+    struct deployment_change change;
+    struct waiter *waiter;
+};
+
+static void update_work(void *job)
+{
+    struct update *u = job;
+    struct deployment *d = u->d;
+    struct models *m = d->models;
+    pthread_mutex_lock(&d->admin);
+    struct err *err = update(d, &u->change);
+    pthread_mutex_unlock(&d->admin);
+    if (!err)
+        log_info("deployment updated", LOG_S("deployment_id", d->id),
+                 LOG_I("allocations", d->wanted));
+    waiter_post(u->waiter, err);
+    free(u);
+    models_reap(m);
+    deployment_unref(d);
+    models_job_done(m);
+}
+
+void deployment_update(struct models *m, struct str id, const struct deployment_change *change,
+                       struct loop *loop, void (*done)(void *ctx, struct err *), void *ctx)
+{
+    struct waiter *w = waiter_new(loop, done, ctx);
+    struct err *err = check_number(change);
+    struct deployment *d = err ? NULL : deployment_find(m, id);
+    if (!err && !d)
+        err = deployment_unknown(id);
+    if (err) {
+        waiter_post(w, err);
+        return;
+    }
+    struct update *u = mem_new(sizeof(*u));
+    *u = (struct update){d, *change, w};
+    models_run(m, update_work, u);
+}
