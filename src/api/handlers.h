@@ -43,6 +43,14 @@ void get_cluster_health(struct request *);
 void get_nodes(struct request *);
 void get_authenticate(struct request *);
 
+/* deployments.c, deployments_infer.c, deployments_stats.c */
+void post_start(struct request *);
+void post_update(struct request *);
+void post_stop(struct request *);
+void post_clear_model_cache(struct request *);
+void post_ml_infer(struct request *);
+void get_model_stats(struct request *);
+
 /* trained_models.c, cat_trained_models.c, ml_info.c: see ml.h */
 void put_trained_model(struct request *);
 void get_trained_models(struct request *);

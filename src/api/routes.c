@@ -33,6 +33,22 @@ static const char *const get_model_params[] = {
     "allow_no_match",    "from", "size", "tags", "include", "decompress_definition",
     "exclude_generated", NULL};
 static const char *const delete_model_params[] = {"force", "timeout", NULL};
+static const char *const stats_params[] = {"allow_no_match", "from", "size", NULL};
+static const char *const start_params[] = {"deployment_id",
+                                           "number_of_allocations",
+                                           "model_threads",
+                                           "threads_per_allocation",
+                                           "inference_threads",
+                                           "queue_capacity",
+                                           "cache_size",
+                                           "priority",
+                                           "timeout",
+                                           "wait_for",
+                                           NULL};
+static const char *const update_params[] = {"number_of_allocations", "timeout", NULL};
+static const char *const stop_params[] = {"allow_no_match", "force", "finish_pending_work",
+                                          "timeout", NULL};
+static const char *const ml_infer_params[] = {"timeout", NULL};
 static const char *const alias_params[] = {"reassign", NULL};
 static const char *const cat_model_params[] = {"allow_no_match", "from",  "size", "h", "v", "s",
                                                "help",           "bytes", "time", NULL};
@@ -139,6 +155,22 @@ static const struct route routes[] = {
      ML_ADMIN "/inference/model_aliases/put", alias_params, 0, put_model_alias},
     {HTTP_DELETE, MODEL "/model_aliases/{model_alias}", PRIV_MANAGE_ML,
      ML_ADMIN "/inference/model_aliases/delete", NULL, 0, delete_model_alias},
+    {HTTP_GET, "/_ml/trained_models/_stats", PRIV_MONITOR_ML, ML "/inference/stats/get",
+     stats_params, 0, get_model_stats},
+    {HTTP_GET, MODEL "/_stats", PRIV_MONITOR_ML, ML "/inference/stats/get", stats_params, 0,
+     get_model_stats},
+    {HTTP_POST, MODEL "/_infer", PRIV_MONITOR_ML, ML "/inference/infer", ml_infer_params,
+     ROUTE_BODY, post_ml_infer},
+    {HTTP_POST, MODEL "/deployment/_infer", PRIV_DEPLOYMENT_INFER,
+     ML "/trained_models/deployment/infer", ml_infer_params, ROUTE_BODY, post_ml_infer},
+    {HTTP_POST, MODEL "/deployment/_start", PRIV_DEPLOY,
+     ML_ADMIN "/trained_models/deployment/start", start_params, 0, post_start},
+    {HTTP_POST, MODEL "/deployment/_update", PRIV_MANAGE_ML,
+     ML_ADMIN "/trained_models/deployment/update", update_params, 0, post_update},
+    {HTTP_POST, MODEL "/deployment/_stop", PRIV_DEPLOY, ML_ADMIN "/trained_models/deployment/stop",
+     stop_params, 0, post_stop},
+    {HTTP_POST, MODEL "/deployment/cache/_clear", PRIV_MANAGE_ML,
+     ML_ADMIN "/trained_models/deployment/clear_cache", ml_infer_params, 0, post_clear_model_cache},
     {HTTP_GET, "/_cat/ml/trained_models", PRIV_MONITOR_ML, ML "/inference/get", cat_model_params,
      ROUTE_CAT, cat_trained_models},
     {HTTP_GET, "/_cat/ml/trained_models/{model_id}", PRIV_MONITOR_ML, ML "/inference/get",
