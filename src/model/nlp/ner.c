@@ -1,6 +1,7 @@
 /* Names in a text: a class for each word, from the mean of what its tokens say; words that follow
  * each other in one entity are one. */
 #include "engine.h"
+#include "map.h"
 #include "nlp_private.h"
 #include "tokenizer.h"
 #include "unicode.h"
@@ -20,6 +21,8 @@ static bool is_begin(struct str label)
     return str_starts(label, STR("B-")) || str_starts(label, STR("B_"));
 }
 
+#define MAX_PROBLEMS 50 /* of a list of labels that are told */
+
 static struct err *ner_check(struct arena *arena, struct nlp_config *c)
 {
     struct err_list errors = {0};
@@ -27,18 +30,17 @@ static struct err *ner_check(struct arena *arena, struct nlp_config *c)
         c->classification_labels = default_labels;
         c->n_classification_labels = sizeof(default_labels) / sizeof(default_labels[0]);
     }
-    const struct str *labels = c->classification_labels;
-    for (size_t i = 0; i < c->n_classification_labels; i++) {
-        bool again = false;
-        for (size_t k = 0; k < i; k++)
-            again |= str_eq(labels[i], labels[k]);
-        if (again)
+    struct map *seen = map_new();
+    for (size_t i = 0; i < c->n_classification_labels && errors.n < MAX_PROBLEMS; i++) {
+        struct str label = c->classification_labels[i], shown = str_sub(label, 0, 200);
+        if (map_put(seen, label, c))
             err_list_add(&errors, "the classification label [%.*s] is duplicated in the list",
-                         STR_ARG(str_sub(labels[i], 0, 200)));
-        else if (!is_begin(labels[i]) && !is_inside(labels[i]) && !str_eq_c(labels[i], "O"))
+                         STR_ARG(shown));
+        else if (!is_begin(label) && !is_inside(label) && !str_eq_c(label, "O"))
             err_list_add(&errors, "classification label [%.*s] is not an entity I-O-B tag.",
-                         STR_ARG(str_sub(labels[i], 0, 200)));
+                         STR_ARG(shown));
     }
+    map_free(seen);
     return err_list_end(&errors, ERR_VALIDATION);
 }
 
@@ -119,6 +121,9 @@ static struct str lowered(struct arena *arena, struct str s)
     return str_n(p, n);
 }
 
+/* Labels may be as long as a request: the text with its classes beside its entities has a limit. */
+#define MAX_CLASSES_BYTES ((size_t)64 << 20)
+
 struct grouping {
     struct tagging *t;
     struct str text;
@@ -171,12 +176,11 @@ static size_t group(struct grouping *g, size_t i)
     return end;
 }
 
-static void group_all(struct tagging *t, struct str text, struct nlp_result *out)
+static struct err *group_all(struct tagging *t, struct str text, struct nlp_result *out)
 {
     struct grouping g = {.t = t, .text = text, .units = {.text = text}};
     g.entities = arena_array(t->arena, t->n, sizeof(*g.entities));
-    /* Every entity is there twice, with its class beside it. */
-    buf_init(&g.annotated, text.n * 3 + t->n * 1024);
+    buf_init(&g.annotated, text.n * 3 + MAX_CLASSES_BYTES);
     for (size_t i = 0; i < t->n;) {
         if (entity_of(t->c, t->words[i].label).p)
             i = group(&g, i);
@@ -184,10 +188,12 @@ static void group_all(struct tagging *t, struct str text, struct nlp_result *out
             i++;
     }
     buf_put(&g.annotated, str_sub(text, g.copied, text.n));
+    struct err *err = g.annotated.full ? err_status(409, "[ner] result is too large") : NULL;
     out->predicted = arena_dup(t->arena, buf_str(&g.annotated));
     buf_deinit(&g.annotated);
     out->entities = g.entities;
     out->n_entities = g.n;
+    return err;
 }
 
 static struct err *ner_decode(const struct nlp_config *c, const struct tokenizer *tokenizer,
@@ -201,8 +207,7 @@ static struct err *ner_decode(const struct nlp_config *c, const struct tokenizer
     t.words = arena_array(arena, n, sizeof(*t.words));
     for (size_t i = 0; i < request->n_rows; i++)
         TRY(tag_row(&t, &request->rows[i], &outputs[i]));
-    group_all(&t, request->text, out);
-    return NULL;
+    return group_all(&t, request->text, out);
 }
 
 static void ner_render(struct json_out *w, const struct nlp_config *c, struct str field,

@@ -56,7 +56,13 @@ static struct err *offer_row(const struct nlp_config *c, const struct tokens *ro
     struct context at = context_of(row);
     double *start = probabilities(o, 0, (size_t)row->n, at, arena);
     double *end = probabilities(o, 1, (size_t)row->n, at, arena);
+    double likeliest = 0;
+    for (size_t k = at.first; k <= at.last; k++)
+        likeliest = end[k] > likeliest ? end[k] : likeliest;
     for (size_t k = at.first; k <= at.last; k++) {
+        /* Long contexts with long answers have more pairs than can be looked at. */
+        if (top->n == top->cap && start[k] * likeliest <= top->items[0].score)
+            continue;
         for (size_t m = k; m <= at.last && (int64_t)(m - k) < c->max_answer_length; m++)
             nlp_top_offer(top, start[k] * end[m], i, k, m);
     }
