@@ -2,7 +2,8 @@
 
 One machine, one run: a scripted provider that answers at once, in front of it nginx (one worker,
 kept-alive upstream connections) and inferd (one loop), both on the same one core; provider and
-load generator (wrk) on the others. nginx passes the provider's bytes on unread; inferd checks
+load generator (wrk) on the others. The same once more with TLS to the provider, where the TLS
+connections that each of them opened are counted. nginx passes the provider's bytes on unread; inferd checks
 credentials, reads the request, builds the provider's, reads the answer and renders its own. Rounds
 are interleaved (nginx, inferd, nginx, inferd ...); medians are shown, ratios are taken round by
 round. Every kind of answer is compared in full before anything is measured, and a single error
@@ -12,6 +13,7 @@ import argparse
 import json
 import os
 import random
+import re
 import socket
 import struct
 import subprocess
@@ -119,6 +121,27 @@ ENDPOINTS = [("text_embedding", "emb", "text-embedding-3-small"),
 
 # ---- the servers ----
 
+# TLS before the provider; what it has accepted shows in /status.
+TERMINATOR = """
+daemon off; worker_processes 1; pid {folder}/tls.pid; error_log {folder}/tls.log warn;
+worker_rlimit_nofile 8192;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
+  uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
+  keepalive_requests 1000000000; keepalive_timeout 75s;
+  proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;
+  upstream provider {{ server 127.0.0.1:{port}; keepalive 1024; keepalive_requests 1000000000; }}
+  server {{
+    listen 127.0.0.1:{listen} ssl backlog=4096;
+    ssl_certificate {folder}/tls.pem; ssl_certificate_key {folder}/tls.key;
+    location / {{ proxy_pass http://provider; }}
+  }}
+  server {{ listen 127.0.0.1:{status}; location = /status {{ stub_status; }} }}
+}}
+"""
+
 NGINX = """
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.log warn;
 worker_rlimit_nofile 8192;
@@ -136,7 +159,16 @@ http {{
     location /stream {{ proxy_pass http://provider; proxy_buffering off; }}
     location = /idle {{ return 200 "idle"; }}
   }}
+  {more}
 }}
+"""
+TO_TLS = """
+  upstream behind-tls {{ server 127.0.0.1:{tls}; keepalive 1024; keepalive_requests 1000000000; }}
+  server {{
+    listen 127.0.0.1:{listen} backlog=4096;
+    location / {{ proxy_pass https://behind-tls; }}
+    location /stream {{ proxy_pass https://behind-tls; proxy_buffering off; }}
+  }}
 """
 
 
@@ -156,10 +188,10 @@ def start_upstream(lab):
     return p
 
 
-def start_nginx(lab, upstream):
+def start_nginx(lab, upstream, more=""):
     listen = free_port()
     conf = lab.write("nginx.conf", NGINX.format(folder=lab.folder, port=upstream.port,
-                                                listen=listen))
+                                                listen=listen, more=more))
     p = lab.start(["nginx", "-c", conf, "-e", lab.path("nginx.log")], lab.server_cores)
     p.port = listen
 
@@ -175,8 +207,9 @@ def start_nginx(lab, upstream):
 
 def start_inferd(lab, binary, upstream, data="data", **more):
     return lab.start_inferd(binary, data, {
-        "http.loops": 1, "node.processors": 1,
-        "inference.upstream.openai.base_url": f"http://127.0.0.1:{upstream.port}",
+        "http.loops": 1, "node.processors": 1, "inference.upstream.allow_private": "true",
+        **({"inference.upstream.openai.base_url": f"http://127.0.0.1:{upstream.port}"}
+           if upstream else {}),
         "xpack.inference.http.max_total_connections": 1024,
         "xpack.inference.http.max_route_connections": 1024,
         "xpack.inference.skip_validate_and_start": "true", **more}, lab.server_cores)
@@ -296,6 +329,72 @@ def measure_latency(lab, servers, options):
     table(["workload", "direct", "nginx", "inferd", "inferd p99", "added, ratio"], rows)
 
 
+# ---- TLS ----
+
+def start_terminator(lab, upstream):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:P-256", "-nodes", "-keyout", lab.path("tls.key"), "-out",
+                    lab.path("tls.pem"), "-days", "2", "-subj", "/CN=localhost", "-addext",
+                    "subjectAltName=DNS:localhost,IP:127.0.0.1"], check=True, capture_output=True)
+    ports = {"listen": free_port(), "status": free_port()}
+    conf = lab.write("tls.conf", TERMINATOR.format(folder=lab.folder, port=upstream.port, **ports))
+    p = lab.start(["nginx", "-c", conf, "-e", lab.path("tls.log")], lab.load_cores)
+    p.port, p.status = ports["listen"], ports["status"]
+
+    def up():
+        p.check_alive()
+        try:
+            return accepted(p) is not None
+        except OSError:
+            return False
+    wait_for(up, "the TLS terminator did not answer")
+    return p
+
+
+def accepted(terminator):
+    """Connections so far, those that ask for the number left out."""
+    text = call(terminator.status, "GET", "/status", None, {})[1].decode()
+    terminator.asked = getattr(terminator, "asked", 0) + 1
+    return int(re.search(r"handled requests\s+(\d+)", text).group(1)) - terminator.asked
+
+
+def create_tls_endpoints(lab, port, tls):
+    with open(lab.path("tls.pem")) as f:
+        egress = {"ca": f.read()}
+    for task, name, model in ENDPOINTS:
+        path = "embeddings" if task == "text_embedding" else "chat/completions"
+        body = openai(model)
+        body["service_settings"].update(url=f"https://localhost:{tls.port}/v1/{path}", egress=egress)
+        put_endpoint(port, task, name, body)
+
+
+def measure_tls(lab, binary, upstream, options):
+    tls = start_terminator(lab, upstream)
+    listen = free_port()
+    nginx = start_nginx(lab, upstream, TO_TLS.format(tls=tls.port, listen=listen))
+    nginx.port = listen
+    inferd = start_inferd(lab, binary, None, "tls")
+    create_tls_endpoints(lab, inferd.port, tls)
+    check_nginx(nginx)
+    check_inferd(inferd)
+    connections = options.connections[0]
+    got, opened = {}, {}
+    for workload in (COMPLETION, EMBEDDING, AT_ONCE):
+        for name, server in (("nginx", nginx), ("inferd", inferd)) * options.rounds:
+            before = accepted(tls)
+            load = one_round(lab, server, name, workload, connections, options.seconds)
+            got.setdefault(workload, {}).setdefault(name, []).append(load)
+            n, of = opened.get(name, (0, 0))
+            opened[name] = n + accepted(tls) - before, of + load["requests"]
+    rows = [r for workload, rounds in got.items() for r in load_rows(workload, connections, rounds)]
+    print("With TLS to the provider.\n")
+    table(["workload", "conns", "server", "req/s", "CPU us", "p50", "p99", "CPU ratio"], rows)
+    print("TLS connections opened: " + ", ".join(
+        f"{name} {n} for {of} requests" for name, (n, of) in opened.items()) + "\n")
+    for p in (nginx, inferd, tls):
+        p.stop()
+
+
 # ---- memory ----
 
 def settle(server):
@@ -394,6 +493,8 @@ def run(lab, options):
           f"stream {len(stream_answer())} B\n", flush=True)
     if "memory" in options.parts:
         measure_memory(lab, options.inferd, upstream)
+    if "tls" in options.parts:
+        measure_tls(lab, options.inferd, upstream, options)
     nginx = start_nginx(lab, upstream)
     inferd = start_inferd(lab, options.inferd, upstream)
     create_endpoints(inferd.port)
@@ -417,8 +518,8 @@ def main():
     p.add_argument("--seconds", type=int, default=3)
     p.add_argument("--connections", type=lambda s: [int(c) for c in s.split(",")],
                    default=[64, 512], metavar="N,N")
-    p.add_argument("--parts", type=lambda s: s.split(","), default=["memory", "latency", "load"],
-                   metavar="PART,PART", help="of: memory,latency,load")
+    p.add_argument("--parts", type=lambda s: s.split(","), default=["memory", "tls", "latency", "load"],
+                   metavar="PART,PART", help="of: memory,tls,latency,load")
     options = p.parse_args()
     os.environ.pop("http_proxy", None)
     try:
