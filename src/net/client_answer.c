@@ -102,18 +102,18 @@ static enum fed tell_body(struct client_call *call, struct str bytes)
     return FED_MORE;
 }
 
-static void collect(struct client_call *call, struct str bytes)
+static bool collect(struct client_call *call, struct str bytes)
 {
     struct buf *body = &call->body;
     if (body->n && bytes.p == body->p + body->n) { /* read right into its place */
         body->n += bytes.n;
-        return;
+        return true;
     }
     if (body->n == 0 && call->answer.framing == ANSWER_LENGTH) {
         uint64_t all = bytes.n + call->answer.left;
         buf_reserve(body, all < MAX_TRUSTED_BYTES ? (size_t)all : MAX_TRUSTED_BYTES);
     }
-    buf_put(body, bytes);
+    return buf_put(body, bytes);
 }
 
 static enum fed take_body(struct client_call *call, struct str bytes, bool ended)
@@ -125,8 +125,8 @@ static enum fed take_body(struct client_call *call, struct str bytes, bool ended
         return tell_body(call, bytes);
     if (ended && call->body.n == 0)
         call->in.body = bytes;
-    else
-        collect(call, bytes);
+    else if (!collect(call, bytes))
+        return too_large(call); /* for this machine's memory */
     return FED_MORE;
 }
 

@@ -141,6 +141,33 @@ static int on_timer(CURLM *multi, long ms, void *arg)
     return 0;
 }
 
+/* --- hosts --- */
+
+bool route_read_host(struct route *r)
+{
+    char *host = NULL, *port = NULL;
+    CURLU *u = curl_url();
+    BUG_ON(!u);
+    bool ok = curl_url_set(u, CURLUPART_URL, r->key.p, 0) == CURLUE_OK &&
+              curl_url_get(u, CURLUPART_HOST, &host, CURLU_PUNYCODE) == CURLUE_OK;
+    bool ascii = true;
+    for (size_t i = 0; i < r->key.n; i++)
+        ascii &= (unsigned char)r->key.p[i] < 0x80;
+    if (ok && !ascii) {
+        curl_url_get(u, CURLUPART_PORT, &port, CURLU_NO_DEFAULT_PORT);
+        struct buf name;
+        buf_init(&name, 4 * ROUTE_MAX_BYTES);
+        buf_cstr(&name, host);
+        if (port)
+            buf_printf(&name, ":%s", port);
+        r->ace = buf_str(&name); /* keeps the memory */
+    }
+    curl_free(host);
+    curl_free(port);
+    curl_url_cleanup(u);
+    return ok;
+}
+
 /* --- a handle --- */
 
 static void set_blob(CURL *h, CURLoption option, struct str pem)

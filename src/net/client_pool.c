@@ -8,18 +8,17 @@
 #include "bug.h"
 #include "client_private.h"
 
-#define MAX_KEY_BYTES 512
-#define MAX_ROUTES    64 /* beyond these, what nobody uses is forgotten */
+#define MAX_ROUTES 64 /* beyond these, what nobody uses is forgotten */
 /* Hosts move: now and then a name is looked up again, however busy its connections are. */
 #define MAX_LIFE_MS (600 * 1000)
 
 /* --- routes --- */
 
-static size_t make_key(const struct url_parts *url, char out[MAX_KEY_BYTES])
+static size_t make_key(const struct url_parts *url, char out[ROUTE_MAX_BYTES])
 {
     struct str scheme = url->tls ? STR("https://") : STR("http://");
     struct str host = url->authority;
-    if (scheme.n + host.n >= MAX_KEY_BYTES)
+    if (scheme.n + host.n >= ROUTE_MAX_BYTES)
         return 0;
     memcpy(out, scheme.p, scheme.n);
     for (size_t i = 0; i < host.n; i++) {
@@ -27,33 +26,6 @@ static size_t make_key(const struct url_parts *url, char out[MAX_KEY_BYTES])
         out[scheme.n + i] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
     }
     return scheme.n + host.n;
-}
-
-/* curl reads the host and the port, once per route: false when it would not go there. Of a host
- * that is not ASCII it knows the name on the wire. */
-static bool read_host(struct route *r)
-{
-    char *host = NULL, *port = NULL;
-    CURLU *u = curl_url();
-    BUG_ON(!u);
-    bool ok = curl_url_set(u, CURLUPART_URL, r->key.p, 0) == CURLUE_OK &&
-              curl_url_get(u, CURLUPART_HOST, &host, CURLU_PUNYCODE) == CURLUE_OK;
-    bool ascii = true;
-    for (size_t i = 0; i < r->key.n; i++)
-        ascii &= (unsigned char)r->key.p[i] < 0x80;
-    if (ok && !ascii) {
-        curl_url_get(u, CURLUPART_PORT, &port, CURLU_NO_DEFAULT_PORT);
-        struct buf name;
-        buf_init(&name, 4 * MAX_KEY_BYTES);
-        buf_cstr(&name, host);
-        if (port)
-            buf_printf(&name, ":%s", port);
-        r->ace = buf_str(&name); /* keeps the memory */
-    }
-    curl_free(host);
-    curl_free(port);
-    curl_url_cleanup(u);
-    return ok;
 }
 
 static void route_free(struct route *r)
@@ -70,7 +42,7 @@ static struct route *route_new(struct client *c, struct str key, bool tls)
     r->tls = tls;
     list_init(&r->waiting);
     list_init(&r->ways);
-    if (!read_host(r)) {
+    if (!route_read_host(r)) {
         route_free(r);
         return NULL;
     }
@@ -80,7 +52,7 @@ static struct route *route_new(struct client *c, struct str key, bool tls)
 
 static struct route *route_get(struct client *c, const struct url_parts *url)
 {
-    char bytes[MAX_KEY_BYTES];
+    char bytes[ROUTE_MAX_BYTES];
     struct str key = str_n(bytes, make_key(url, bytes));
     if (key.n == 0)
         return NULL;

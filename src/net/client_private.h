@@ -25,6 +25,8 @@
 #include "list.h"
 #include "map.h"
 
+#define ROUTE_MAX_BYTES 512 /* of a route's key */
+
 /* One scheme, host and port: what max_route_connections counts. */
 struct route {
     struct str key; /* "https://host:port" in lower case, without credentials; NUL after it */
@@ -183,6 +185,9 @@ void idle_make_room(struct client *, struct way *); /* for one that will be open
 void curl_begin(struct client *);
 void curl_end(struct client *);
 void curl_run(struct client *); /* what is due, and the connections that are open by now */
+/* Once per route: false when curl would not go there. Of a host that is not ASCII, its name on the
+ * wire. */
+bool route_read_host(struct route *);
 void connection_open(struct client_call *);
 void connection_close(struct connection *); /* frees it */
 enum io { IO_DONE, IO_AGAIN, IO_CLOSED, IO_BROKEN };
