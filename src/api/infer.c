@@ -221,6 +221,7 @@ struct infer *infer_new(struct request *r, const struct infer_shape *shape)
     inf->call.loop = r->http->loop;
     inf->call.arena = r->arena;
     inf->call.sink = &inf->sink;
+    inf->call.owner = security_owner(r->user);
     http_header_get(r->http->headers, STR("x-opaque-id"), &inf->call.opaque_id);
     trace_read(r->http->headers, &inf->call);
     reply_buf_init(&inf->event);

@@ -46,6 +46,7 @@ static inline struct call call_beside(const struct call *whole, struct sink *sin
                          .timeout_ms = whole->timeout_ms,
                          .probe = whole->probe,
                          .opaque_id = whole->opaque_id,
+                         .owner = whole->owner,
                          .traceparent = whole->traceparent,
                          .tracestate = whole->tracestate};
 }

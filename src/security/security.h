@@ -114,6 +114,10 @@ bool security_sees(const struct user *, struct str inference_id);
 /* That error, whatever he may do otherwise. */
 struct err *security_forbid(const struct user *, enum privilege, const char *action);
 
+/* A number for whom work is done, for taking turns: of the API key, else of the user. Different
+ * ones may share it. Thread: any. */
+uint32_t security_owner(const struct user *);
+
 /* The body of GET /_security/_authenticate. Thread: any. */
 void security_render_user(const struct user *, struct json_out *);
 

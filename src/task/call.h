@@ -39,6 +39,7 @@ struct call {
         tracestate;     /* W3C Trace Context, handed on as they came; p NULL: none */
     bool cached;        /* answered from what was kept: nobody was asked */
     bool partial;       /* of embeddings: one bad input is to fail alone, in result->errors */
+    uint32_t owner;     /* whom it is for: work of one does not keep another waiting */
     bool probe;         /* made to find out whether it works: goes even where calls are
                            held back for now */
     struct usage usage; /* a stream's, or of the parts that were answered before one failed:
