@@ -123,6 +123,7 @@ static struct err *infer_read(struct request *r, struct ml_infer *m)
     TRY(infer_body(r, m));
     call->loop = r->http->loop;
     call->arena = r->arena;
+    call->owner = security_owner(r->user);
     call->deadline_ms = call->timeout_ms < 0 ? 0 : clock_mono_ms() + call->timeout_ms;
     return NULL;
 }

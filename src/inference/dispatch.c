@@ -217,6 +217,8 @@ static void flight_fail(struct sink *sink, struct err *e)
 {
     struct flight *f = (struct flight *)sink;
     struct tally *tally = extras_of(f->call->endpoint)->tally;
+    /* A local model does not begin what it would not end in time. */
+    f->timed_out |= e->status == 408 && endpoint_is_local(f->call->endpoint);
     tally_fail(tally, tally_failure_of(e, f->timed_out));
     tally_usage(tally, &f->call->usage);
     f->call->usage = (struct usage){0};

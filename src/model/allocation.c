@@ -1,6 +1,7 @@
 /* An allocation: a thread that takes batches from its deployment's queue and runs them in its own
  * session. It leaves when its deployment stops or has more allocations than wanted, never in the
  * middle of a batch. */
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -114,6 +115,18 @@ static struct err *take_output(struct allocation *a, size_t i, uint64_t ns)
     return document_take(s->document, s->row, o);
 }
 
+/* How long a token takes, of which the last runs say most (Jacobson's estimator of round trips, as
+ * in RFC 6298). */
+static void learn_pace(struct deployment *d, uint64_t ns, size_t n_tokens)
+{
+    double ms = (double)ns / 1e6 / (double)n_tokens;
+    pthread_mutex_lock(&d->lock);
+    double off = d->ms_per_token > 0 ? ms - d->ms_per_token : 0;
+    d->ms_per_token += d->ms_per_token > 0 ? off / 8 : ms;
+    d->ms_off += (fabs(off) - d->ms_off) / 4;
+    pthread_mutex_unlock(&d->lock);
+}
+
 static void run_batch(struct allocation *a)
 {
     struct token_batch batch;
@@ -126,6 +139,7 @@ static void run_batch(struct allocation *a)
     metric_add(METRIC_LOCAL_BATCHES, 1);
     metric_add(METRIC_LOCAL_SEQUENCES, (int64_t)a->batch.n);
     metric_add(METRIC_LOCAL_TOKENS, (int64_t)a->batch.n_tokens);
+    learn_pace(a->deployment, ns, a->batch.n_tokens);
     for (size_t i = 0; i < a->batch.n; i++) {
         struct err *own = err ? err_copy(err) : take_output(a, i, ns);
         document_part_done(a->batch.items[i]->document, own);
@@ -140,6 +154,10 @@ static void end_dropped(struct allocation *a)
         next = s->next;
         flight_part_done(s->document->flight, NULL); /* it sees itself that it is cancelled */
     }
+    for (struct sequence *s = a->batch.late; s; s = next) {
+        next = s->next;
+        document_late(s->document);
+    }
 }
 
 /* Under d->lock. */
@@ -148,6 +166,8 @@ static void left_queue(struct allocation *a)
     for (size_t i = 0; i < a->batch.n; i++)
         document_left_queue(a->batch.items[i]->document);
     for (struct sequence *s = a->batch.dropped; s; s = s->next)
+        document_left_queue(s->document);
+    for (struct sequence *s = a->batch.late; s; s = s->next)
         document_left_queue(s->document);
 }
 
@@ -168,7 +188,10 @@ static bool take(struct allocation *a, struct waiter **ended_out)
         pthread_cond_wait(&d->work, &d->lock);
     bool stay = stays(d);
     if (stay) {
-        batch_take(&d->queue, a->batch_tokens, &a->batch);
+        struct batch_rules rules = {.token_budget = a->batch_tokens,
+                                    .now_ms = clock_mono_ms(),
+                                    .ms_per_token = d->ms_per_token + 2 * d->ms_off};
+        batch_take(&d->queue, &rules, &a->batch);
         left_queue(a);
         if (d->queue.n)
             pthread_cond_signal(&d->work); /* one wake-up may have brought several sequences */

@@ -10,18 +10,49 @@ static struct line *line_of(struct queue *q, const struct sequence *s)
     return s->search ? &q->search : &q->rest;
 }
 
-void queue_put(struct queue *q, struct sequence *s)
+/* Behind `before` (NULL: first). */
+static void insert(struct line *l, struct sequence *before, struct sequence *s)
 {
-    struct line *l = line_of(q, s);
-    s->queued = true;
-    s->next = NULL;
-    s->prev = l->last;
-    if (l->last)
-        l->last->next = s;
+    s->prev = before;
+    s->next = before ? before->next : l->first;
+    if (s->next)
+        s->next->prev = s;
+    else
+        l->last = s;
+    if (before)
+        before->next = s;
     else
         l->first = s;
-    l->last = s;
+}
+
+/* The last one whose turn is not after this; looked for from the nearer end. */
+static struct sequence *place(const struct line *l, uint64_t turn)
+{
+    struct sequence *p = l->last;
+    if (!p || p->turn <= turn)
+        return p;
+    if (turn < l->first->turn)
+        return NULL;
+    if (turn - l->first->turn > p->turn - turn) {
+        while (p && p->turn > turn)
+            p = p->prev;
+        return p;
+    }
+    for (p = l->first; p->next && p->next->turn <= turn; p = p->next)
+        ;
+    return p;
+}
+
+void queue_put(struct queue *q, struct sequence *s)
+{
+    uint64_t *next = &q->next_turn[s->owner % QUEUE_OWNERS];
+    struct line *l = line_of(q, s);
+    s->queued = true;
+    s->turn = *next > q->turn ? *next : q->turn;
+    *next = s->turn + s->n_tokens;
+    insert(l, place(l, s->turn), s);
     q->n++;
+    q->n_tokens += s->n_tokens;
 }
 
 void queue_remove(struct queue *q, struct sequence *s)
@@ -39,6 +70,7 @@ void queue_remove(struct queue *q, struct sequence *s)
     s->queued = false;
     s->prev = s->next = NULL;
     q->n--;
+    q->n_tokens -= s->n_tokens;
 }
 
 struct sequence *queue_take_all(struct queue *q)
@@ -48,7 +80,8 @@ struct sequence *queue_take_all(struct queue *q)
         q->search.last->next = q->rest.first;
     for (struct sequence *s = all; s; s = s->next)
         s->queued = false;
-    *q = (struct queue){0};
+    q->search = q->rest = (struct line){0};
+    q->n = q->n_tokens = 0;
     return all;
 }
 
@@ -59,33 +92,49 @@ static bool similar(uint32_t a, uint32_t b)
     return large <= 32 || large / 2 <= small;
 }
 
-static bool drop_cancelled(struct queue *q, struct sequence *s, struct batch *out)
+static void push(struct sequence **list, size_t *n, struct sequence *s)
 {
-    if (!atomic_load_explicit(s->cancelled, memory_order_acquire))
+    s->next = *list;
+    *list = s;
+    ++*n;
+}
+
+/* True: it has left the queue without running. */
+static bool is_over(struct queue *q, const struct batch_rules *r, double run_ms, struct sequence *s,
+                    struct batch *out)
+{
+    bool cancelled = atomic_load_explicit(s->cancelled, memory_order_acquire);
+    bool late = !cancelled && s->deadline_ms && (double)(s->deadline_ms - r->now_ms) < run_ms;
+    if (!cancelled && !late)
         return false;
     queue_remove(q, s);
-    s->next = out->dropped;
-    out->dropped = s;
-    out->n_dropped++;
+    if (cancelled)
+        push(&out->dropped, &out->n_dropped, s);
+    else
+        push(&out->late, &out->n_late, s);
     return true;
 }
 
 /* Adds what fits, from one line. False: the batch is full. */
-static bool take_from(struct queue *q, struct line *l, size_t token_budget, struct batch *out)
+static bool take_from(struct queue *q, struct line *l, const struct batch_rules *r, double run_ms,
+                      struct batch *out)
 {
     struct sequence *next;
     size_t looked = 0;
-    for (struct sequence *s = l->first; s && looked < LOOK_AHEAD; s = next, looked++) {
+    for (struct sequence *s = l->first; s && looked < LOOK_AHEAD; s = next) {
         next = s->next;
-        if (drop_cancelled(q, s, out))
+        if (is_over(q, r, run_ms, s, out))
             continue;
+        looked++;
         if (out->n && (!similar(out->items[0]->n_tokens, s->n_tokens) ||
-                       out->n_tokens + s->n_tokens > token_budget))
+                       out->n_tokens + s->n_tokens > r->token_budget))
             continue;
         queue_remove(q, s);
+        if (!out->n && s->turn > q->turn)
+            q->turn = s->turn;
         out->items[out->n++] = s;
         out->n_tokens += s->n_tokens;
-        if (out->n == BATCH_MAX_SEQUENCES || out->n_tokens >= token_budget)
+        if (out->n == BATCH_MAX_SEQUENCES || out->n_tokens >= r->token_budget)
             return false;
     }
     return true;
@@ -102,11 +151,13 @@ static bool search_first(struct queue *q)
     return q->search.first && !q->rest.first;
 }
 
-void batch_take(struct queue *q, size_t token_budget, struct batch *out)
+void batch_take(struct queue *q, const struct batch_rules *r, struct batch *out)
 {
-    out->n = out->n_tokens = out->n_dropped = 0;
-    out->dropped = NULL;
+    size_t tokens = q->n_tokens < r->token_budget ? q->n_tokens : r->token_budget;
+    double run_ms = r->ms_per_token * (double)tokens;
+    out->n = out->n_tokens = out->n_dropped = out->n_late = 0;
+    out->dropped = out->late = NULL;
     bool search = search_first(q);
-    if (take_from(q, search ? &q->search : &q->rest, token_budget, out))
-        take_from(q, search ? &q->rest : &q->search, token_budget, out);
+    if (take_from(q, search ? &q->search : &q->rest, r, run_ms, out))
+        take_from(q, search ? &q->rest : &q->search, r, run_ms, out);
 }

@@ -1,7 +1,8 @@
-/* batch: sequences waiting for an allocation, and which of them run together.
+/* batch: sequences waiting for an allocation, in whose turn it is, and which of them run together.
  *
  *     queue_put(&q, &sequence);
- *     batch_take(&q, budget, &batch);   // batch.items run; batch.dropped are of cancelled calls
+ *     batch_take(&q, &rules, &batch);   // batch.items run; batch.dropped are of cancelled calls,
+ *                                       // batch.late could not be done in time any more
  *
  * Pure: no locks, no clocks. The deployment's lock is held around each call. Private to model/. */
 #ifndef INFERD_BATCH_H
@@ -20,8 +21,11 @@ struct sequence {
     const atomic_bool *cancelled;  /* the call's */
     const int32_t *ids, *type_ids; /* [n_tokens]; type_ids NULL: all 0 */
     uint32_t n_tokens;
-    uint32_t row; /* of the document */
-    bool search;  /* someone waits for it at a keyboard: input_type search */
+    uint32_t row;        /* of the document */
+    bool search;         /* someone waits for it at a keyboard: input_type search */
+    uint32_t owner;      /* whose it is: a hash of the user or the API key */
+    int64_t deadline_ms; /* clock_mono_ms scale; 0: none */
+    uint64_t turn;       /* the queue's own */
     bool queued;
     struct sequence *prev, *next;
 };
@@ -30,10 +34,18 @@ struct line {
     struct sequence *first, *last;
 };
 
+/* Start-time fair queueing (Goyal, Vin, Cheng 1996): time is counted in tokens. A sequence's turn
+ * comes when its owner's earlier ones have had theirs, but no earlier than now. So whoever sends a
+ * thousand texts at once waits behind himself, and somebody else's one text comes next. Owners that
+ * share a slot share a turn. */
+#define QUEUE_OWNERS 256
+
 struct queue {
-    struct line search, rest;
+    struct line search, rest;   /* each in order of turns, then of arrival */
     unsigned searches_in_a_row; /* batches begun by a search while others waited */
-    size_t n;                   /* in both lines */
+    size_t n, n_tokens;         /* in both lines */
+    uint64_t turn;              /* of the sequence that began the last batch */
+    uint64_t next_turn[QUEUE_OWNERS];
 };
 
 /* Searches go first, as Elasticsearch has it, but of five batches one is begun by the others. */
@@ -46,8 +58,14 @@ struct queue {
 struct batch {
     struct sequence *items[BATCH_MAX_SEQUENCES];
     size_t n, n_tokens;
-    struct sequence *dropped; /* linked by next */
-    size_t n_dropped;
+    struct sequence *dropped, *late; /* linked by next */
+    size_t n_dropped, n_late;
+};
+
+struct batch_rules {
+    size_t token_budget;
+    int64_t now_ms;
+    double ms_per_token; /* as runs have taken; 0: not known */
 };
 
 void queue_put(struct queue *, struct sequence *);
@@ -55,11 +73,12 @@ void queue_remove(struct queue *, struct sequence *); /* it must be queued */
 /* Empties it; the sequences are linked by next. */
 struct sequence *queue_take_all(struct queue *);
 
-/* Takes the sequence whose turn it is (the longest waiting search, or the longest waiting of the
- * others) and, in order of arrival, those of similar length that fit beside it into `token_budget`.
- * So a long text never waits for more than the batches of those before it, and a short one does not
- * run at the pace of a long one. A first sequence over budget runs alone. Sequences of cancelled
- * calls that are come across are dropped. */
-void batch_take(struct queue *, size_t token_budget, struct batch *out);
+/* Takes the sequence whose turn it is (of the searches, or of the others) and, in order of turns,
+ * those of similar length that fit beside it into the budget. So a long text never waits for more
+ * than the batches of those before it, and a short one does not run at the pace of a long one. A
+ * first sequence over budget runs alone. Sequences of cancelled calls that are come across are
+ * dropped, and those that a run would not finish before their deadline are late: under more load
+ * than can be borne it is better to do what is still wanted. */
+void batch_take(struct queue *, const struct batch_rules *, struct batch *out);
 
 #endif

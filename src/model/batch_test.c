@@ -42,18 +42,18 @@ static void similar_lengths_go_together(void **state)
     struct queue q;
     struct batch *b = calloc(1, sizeof(*b));
     fill(&q, s, lengths, 8);
-    batch_take(&q, 1000, b);
+    batch_take(&q, &(struct batch_rules){.token_budget = 1000}, b);
     expect_rows(b, "0 2 4 7");
-    batch_take(&q, 1000, b);
+    batch_take(&q, &(struct batch_rules){.token_budget = 1000}, b);
     expect_rows(b, "1 5");
-    batch_take(&q, 1000, b);
+    batch_take(&q, &(struct batch_rules){.token_budget = 1000}, b);
     expect_rows(b, "3");
-    batch_take(&q, 1000, b);
+    batch_take(&q, &(struct batch_rules){.token_budget = 1000}, b);
     expect_rows(b, "6");
     assert_int_equal(q.n, 0);
     assert_null(q.rest.first);
     assert_null(q.rest.last);
-    batch_take(&q, 1000, b);
+    batch_take(&q, &(struct batch_rules){.token_budget = 1000}, b);
     assert_int_equal(b->n, 0);
     free(b);
 }
@@ -65,11 +65,12 @@ static void the_budget_holds_and_the_first_always_runs(void **state)
     struct queue q;
     struct batch *b = calloc(1, sizeof(*b));
     fill(&q, s, lengths, 5);
-    batch_take(&q, 250, b);
+    batch_take(&q, &(struct batch_rules){.token_budget = 250}, b);
     expect_rows(b, "0 1 3");
-    batch_take(&q, 120, b); /* longer than the budget: alone, but not never */
+    batch_take(&q, &(struct batch_rules){.token_budget = 120},
+               b); /* longer than the budget: alone, but not never */
     expect_rows(b, "2");
-    batch_take(&q, 100, b);
+    batch_take(&q, &(struct batch_rules){.token_budget = 100}, b);
     expect_rows(b, "4");
     free(b);
 }
@@ -82,7 +83,7 @@ static void cancelled_ones_are_dropped(void **state)
     struct batch *b = calloc(1, sizeof(*b));
     fill(&q, s, lengths, 4);
     s[0].cancelled = s[2].cancelled = &gone;
-    batch_take(&q, 100, b);
+    batch_take(&q, &(struct batch_rules){.token_budget = 100}, b);
     expect_rows(b, "1 3");
     assert_int_equal(b->n_dropped, 2);
     assert_ptr_equal(b->dropped, &s[2]);
@@ -104,7 +105,7 @@ static void whoever_is_first_is_in_the_next_batch(void **state)
     bool ran = false;
     int batches = 0;
     for (size_t next = 100; !ran; batches++) {
-        batch_take(&q, 100, b);
+        batch_take(&q, &(struct batch_rules){.token_budget = 100}, b);
         for (size_t i = 0; i < b->n; i++)
             ran |= b->items[i] == &s[50];
         for (size_t i = 0; i < 10 && next < 200; i++, next++) {
@@ -127,7 +128,7 @@ static void removing_keeps_the_order(void **state)
     queue_remove(&q, &s[0]);
     queue_put(&q, &s[0]);
     queue_remove(&q, &s[2]);
-    batch_take(&q, 100, b);
+    batch_take(&q, &(struct batch_rules){.token_budget = 100}, b);
     expect_rows(b, "1 0");
     free(b);
 }
@@ -144,18 +145,122 @@ static void searches_go_first_but_not_always(void **state)
         queue_put(&q, &s[i]);
     }
     for (size_t i = 0; i < 12; i++) {
-        batch_take(&q, 100, b);
+        batch_take(&q, &(struct batch_rules){.token_budget = 100}, b);
         order[i] = b->items[0]->search ? 's' : '.';
     }
     assert_string_equal(order, "ssss.ssss.ss");
-    assert_int_equal(b->items[0]->row, 29); /* in order of arrival */
-    batch_take(&q, 1000, b);                /* company comes from both */
+    assert_int_equal(b->items[0]->row, 29);                         /* in order of arrival */
+    batch_take(&q, &(struct batch_rules){.token_budget = 1000}, b); /* company comes from both */
     assert_int_equal(b->n, 10);
     assert_int_equal(q.n, 18);
     size_t n = 0;
     for (struct sequence *i = queue_take_all(&q); i; i = i->next, n++)
         assert_false(i->queued);
     assert_int_equal(n, 18);
+    free(b);
+}
+
+/* --- whose turn it is --- */
+
+/* Puts sequences of owners in this order, each of so many tokens. */
+static void fill_owned(struct queue *q, struct sequence *s, const char *owners, uint32_t tokens)
+{
+    for (size_t i = 0; owners[i]; i++) {
+        s[i] = (struct sequence){.n_tokens = tokens,
+                                 .row = (uint32_t)i,
+                                 .owner = (uint32_t)owners[i],
+                                 .cancelled = &live};
+        queue_put(q, &s[i]);
+    }
+}
+
+static void one_text_does_not_wait_for_a_thousand(void **state)
+{
+    struct sequence s[8];
+    struct queue q = {0};
+    struct batch *b = calloc(1, sizeof(*b));
+    fill_owned(&q, s, "aaaaaab", 50);
+    batch_take(&q, &(struct batch_rules){.token_budget = 100}, b);
+    expect_rows(b, "0 6");
+    batch_take(&q, &(struct batch_rules){.token_budget = 100}, b);
+    expect_rows(b, "1 2");
+    free(b);
+}
+
+static void owners_take_turns_by_tokens(void **state)
+{
+    struct sequence s[12], long_one = {.n_tokens = 60, .row = 99, .owner = 'c', .cancelled = &live};
+    struct queue q = {0};
+    struct batch *b = calloc(1, sizeof(*b));
+    fill_owned(&q, s, "aaaabbbb", 40);
+    batch_take(&q, &(struct batch_rules){.token_budget = 160}, b);
+    expect_rows(b, "0 4 1 5");
+    queue_put(&q, &long_one); /* new: its turn is now */
+    batch_take(&q, &(struct batch_rules){.token_budget = 160}, b);
+    expect_rows(b, "99 2 6");
+    free(b);
+}
+
+/* Whoever was alone for long owes nothing to those who come later. */
+static void the_past_does_not_count(void **state)
+{
+    struct sequence s[8], more[2];
+    struct queue q = {0};
+    struct batch *b = calloc(1, sizeof(*b));
+    fill_owned(&q, s, "aaaaaaaa", 50);
+    while (q.n)
+        batch_take(&q, &(struct batch_rules){.token_budget = 100}, b);
+    more[0] = (struct sequence){.n_tokens = 50, .row = 1, .owner = 'a', .cancelled = &live};
+    more[1] = (struct sequence){.n_tokens = 50, .row = 2, .owner = 'b', .cancelled = &live};
+    queue_put(&q, &more[0]);
+    queue_put(&q, &more[1]);
+    batch_take(&q, &(struct batch_rules){.token_budget = 100}, b);
+    assert_int_equal(b->n, 2);
+    free(b);
+}
+
+static void what_cannot_be_in_time_is_not_begun(void **state)
+{
+    struct sequence s[4];
+    struct queue q = {0};
+    struct batch *b = calloc(1, sizeof(*b));
+    struct batch_rules rules = {.token_budget = 100, .now_ms = 1000, .ms_per_token = 1};
+    fill_owned(&q, s, "abcd", 50);
+    s[0].deadline_ms = 1050; /* a run of 100 tokens ends at 1100 */
+    s[1].deadline_ms = 1100;
+    s[2].deadline_ms = 999;
+    batch_take(&q, &rules, b);
+    expect_rows(b, "1 3");
+    assert_int_equal(b->n_late, 2);
+    assert_int_equal(q.n, 0);
+    assert_int_equal(q.n_tokens, 0);
+    assert_false(s[0].queued);
+    free(b);
+}
+
+/* Turns stay in order whatever comes and goes. */
+static void lines_stay_in_order(void **state)
+{
+    static struct sequence s[600];
+    struct queue q = {0};
+    struct batch *b = calloc(1, sizeof(*b));
+    unsigned random = 1;
+    for (size_t i = 0; i < 600; i++) {
+        random = random * 1103515245 + 12345;
+        s[i] = (struct sequence){.n_tokens = 1 + (random >> 16) % 90,
+                                 .owner = (random >> 8) % 7,
+                                 .search = (random >> 20) % 3 == 0,
+                                 .cancelled = &live};
+        queue_put(&q, &s[i]);
+        if (i % 5 == 4)
+            queue_remove(&q, &s[i - 2]);
+        if (i % 50 == 49)
+            batch_take(&q, &(struct batch_rules){.token_budget = 300}, b);
+        for (struct sequence *l = q.rest.first; l && l->next; l = l->next)
+            assert_true(l->turn <= l->next->turn && l->next->prev == l);
+        for (struct sequence *l = q.search.first; l && l->next; l = l->next)
+            assert_true(l->turn <= l->next->turn && l->next->prev == l);
+    }
     free(b);
 }
 
@@ -168,6 +273,11 @@ int main(void)
         cmocka_unit_test(whoever_is_first_is_in_the_next_batch),
         cmocka_unit_test(removing_keeps_the_order),
         cmocka_unit_test(searches_go_first_but_not_always),
+        cmocka_unit_test(one_text_does_not_wait_for_a_thousand),
+        cmocka_unit_test(owners_take_turns_by_tokens),
+        cmocka_unit_test(the_past_does_not_count),
+        cmocka_unit_test(what_cannot_be_in_time_is_not_begun),
+        cmocka_unit_test(lines_stay_in_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -151,6 +151,25 @@ void document_left_queue(struct document *doc)
         deployment_unreserve(doc->flight->deployment, 1);
 }
 
+static struct err *too_late(const struct call *call)
+{
+    long long ms = (long long)call->timeout_ms;
+    bool whole = ms % 1000 == 0;
+    return err_status(408, "timeout [%lld%s] waiting for inference result", whole ? ms / 1000 : ms,
+                      whole ? "s" : "ms");
+}
+
+void document_late(struct document *doc)
+{
+    struct deployment *d = doc->flight->deployment;
+    if (!atomic_exchange(&doc->failed, true)) {
+        pthread_mutex_lock(&d->lock);
+        d->numbers.timeouts++;
+        pthread_mutex_unlock(&d->lock);
+    }
+    flight_part_done(doc->flight, too_late(doc->flight->call));
+}
+
 void document_part_done(struct document *doc, struct err *err)
 {
     struct flight *f = doc->flight;

@@ -248,7 +248,9 @@ static struct err *lay_sequences(struct flight *f)
                                      .type_ids = r->rows[row].type_ids,
                                      .n_tokens = r->rows[row].n,
                                      .row = (uint32_t)row,
-                                     .search = f->call->input.input_type == INPUT_SEARCH};
+                                     .search = f->call->input.input_type == INPUT_SEARCH,
+                                     .owner = f->call->owner,
+                                     .deadline_ms = f->call->deadline_ms};
         }
         doc->n_waiting = (uint32_t)r->n_rows;
         atomic_init(&doc->left, (unsigned)r->n_rows);

@@ -178,6 +178,7 @@ struct deployment {
     int most_assigned;
     bool starting; /* the job that starts it has not ended */
     struct numbers numbers;
+    double ms_per_token, ms_off; /* of runs, lately: mean and mean deviation; 0: none yet */
     struct waiter *start_waiters, *stop_waiters;
 };
 
@@ -250,6 +251,8 @@ struct document {
     atomic_bool failed;
 };
 
+/* One of its sequences would not be done in time, and has not run. */
+void document_late(struct document *);
 /* With d->lock held: a sequence is no longer in the queue. */
 void document_left_queue(struct document *);
 /* One of its sequences has ended; err (taken): badly, by the model's fault when it is its own. */
