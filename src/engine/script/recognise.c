@@ -171,6 +171,8 @@ static void follow(struct recog *r, const struct script_node *n)
         r->desc[n->out[0]] = out;
     if (n->n_out > 0 && r->desc[n->out[0]].what == WHAT_UNKNOWN)
         refuse(r, n->op, "stands where it is not known");
+    if (writes && n->n_out == 1 && !shape_equal(&out.shape, &r->desc[n->in[0]].shape))
+        r->desc[n->out[0]] = (struct desc){0}; /* there is no room for it */
     if (writes)
         r->dead[r->alias[n->in[0]]] = true;
     name_aliases(r, n);

@@ -334,7 +334,10 @@ void grid_compare(struct recog *r, const struct script_node *n, struct desc *out
         *out = (struct desc){.what = WHAT_REAL, .shape = a->shape, .pad = (int64_t)pad};
         return;
     }
-    if (grid_of(r, a, &x) && grid_of(r, b, &y))
+    if (!grid_of(r, a, &x) || !grid_of(r, b, &y))
+        return;
+    bool bits = n->op == SCRIPT_OP_aten___and__;
+    if (!bits || (x.grid->type == GRID_BOOL && y.grid->type == GRID_BOOL))
         grid_apply(r, n->op, (const struct desc *[]){&x, &y}, 2, 1, out);
 }
 
@@ -359,6 +362,8 @@ void grid_where(struct recog *r, const struct script_node *n, struct desc *out)
     bool fills = n->op != SCRIPT_OP_aten_where;
     const struct desc *first = recog_in(r, n, 0, fills ? "self" : "condition");
     bool condition = grid_of(r, recog_in(r, n, 1, fills ? "mask" : "self"), &in[1]);
+    if (fills && condition && in[1].grid->type != GRID_BOOL)
+        return;
     if (fills && first && condition && first->what != WHAT_GRID && grid_is(&in[1], 0) &&
         (first->what == WHAT_SCORES || first->what == WHAT_TOKENS)) {
         struct shape shape = first->shape;
@@ -366,7 +371,7 @@ void grid_where(struct recog *r, const struct script_node *n, struct desc *out)
             *out = *first; /* nothing is masked */
         return;
     }
-    if (condition && grid_of(r, first, &in[0]) &&
+    if (condition && grid_of(r, first, &in[0]) && (fills || in[0].grid->type == GRID_BOOL) &&
         grid_of(r, recog_in(r, n, 2, fills ? "value" : "other"), &in[2]))
         grid_apply(r, n->op, (const struct desc *[]){&in[0], &in[1], &in[2]}, 3, 1, out);
 }

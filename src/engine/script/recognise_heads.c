@@ -33,7 +33,7 @@ static bool split_sizes(const struct shape *to, int64_t width, int64_t *heads, i
         *heads = width / *d;
     if (*d == DIM_INFER && *heads > 0)
         *d = width / *heads;
-    return *heads > 0 && *d > 0 && *heads <= width && *heads * *d == width;
+    return *heads > 0 && *d > 0 && *heads <= width && *d <= width && *heads * *d == width;
 }
 
 /* Do they say [1, n, width]? */
@@ -129,17 +129,24 @@ static bool take_bias(const struct desc *grid, uint32_t heads)
     return g->channel < 0 || (g->channel == last - 2 && g->n_channels == heads);
 }
 
-/* Nothing but zeros, or such a bias; and no more dims than the scores have. */
+/* No more dims than the scores have, and none that is larger. */
+static bool fits_scores(const struct shape *s, const struct shape *scores)
+{
+    for (int i = 1; i <= s->rank; i++) {
+        int64_t dim = s->dim[s->rank - i];
+        if (i > 4 || (dim != 1 && dim != scores->dim[4 - i]))
+            return false;
+    }
+    return true;
+}
+
+/* Nothing but zeros, or such a bias. */
 bool heads_add(struct recog *r, const struct desc *scores, const struct desc *grid,
                struct desc *out)
 {
     (void)r;
-    const struct shape *s = &grid->shape;
-    for (int i = 1; i <= s->rank; i++) {
-        int64_t dim = s->dim[s->rank - i];
-        if (i > 4 || (dim != 1 && dim != scores->shape.dim[4 - i]))
-            return false;
-    }
+    if (!fits_scores(&grid->shape, &scores->shape))
+        return false;
     *out = *scores;
     if (grid_is(grid, 0))
         return true;
@@ -240,10 +247,11 @@ void heads_attention(struct recog *r, const struct script_node *n, struct desc *
     scores.scores.scale *= factor;
     if (!recog_is_none(mask)) {
         struct desc plain = scores;
-        if (!grid_of(r, mask, &grid))
+        if (!mask->shape.rank || !grid_of(r, mask, &grid) || grid.grid->type == GRID_INT)
             return;
         bool all = grid.grid->type == GRID_BOOL;
-        if (all ? !grid_is(&grid, 1) : !heads_add(r, &plain, &grid, &scores))
+        if (all ? !grid_is(&grid, 1) || !fits_scores(&grid.shape, &scores.shape)
+                : !heads_add(r, &plain, &grid, &scores))
             return;
     }
     attend(r, &scores, v, out);

@@ -62,7 +62,7 @@ static void op_same(struct recog *r, const struct script_node *n, struct desc *o
     const struct desc *x = recog_in(r, n, 0, n->op == SCRIPT_OP_aten_dropout ? "input" : "self");
     if (n->op == SCRIPT_OP_aten_dropout && (!recog_int(r, n, 2, "train", 1, &training) || training))
         return;
-    if (x)
+    if (x && x->what != WHAT_INT && x->what != WHAT_LIST)
         *out = *x;
 }
 
@@ -99,9 +99,9 @@ static void op_to(struct recog *r, const struct script_node *n, struct desc *out
         first && first->what == WHAT_CONSTANT && first->constant->kind == SCRIPT_DEVICE;
     int64_t dtype;
     if (!x || (first && first->what != WHAT_INT && !by_device && !recog_is_none(first)) ||
-        !recog_int(r, n, by_device ? 2 : 1, "dtype", -1, &dtype))
+        !recog_int(r, n, by_device ? 2 : 1, "dtype", INT64_MIN, &dtype))
         return;
-    if (dtype == -1) {
+    if (dtype == INT64_MIN) {
         *out = *x;
         return;
     }
@@ -170,7 +170,7 @@ static void op_shape(struct recog *r, const struct script_node *n, struct desc *
 {
     const struct desc *x = recog_in(r, n, 0, "self"), *other;
     struct desc grid;
-    if (!x)
+    if (!x || x->what == WHAT_INT)
         return;
     if (x->what == WHAT_NORM || x->what == WHAT_COUNT) {
         struct shape to;

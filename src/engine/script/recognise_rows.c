@@ -111,7 +111,7 @@ static bool embed_grid(struct recog *r, const struct script_tensor *table, const
                        struct desc *out)
 {
     const struct grid *g = index->grid;
-    if (g->type != GRID_INT || index->shape.rank > 2 ||
+    if (g->type != GRID_INT || index->shape.rank < 1 || index->shape.rank > 2 ||
         index->shape.dim[index->shape.rank - 1] != DIM_N ||
         (index->shape.rank == 2 && index->shape.dim[0] != 1))
         return false;
