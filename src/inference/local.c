@@ -8,6 +8,7 @@
 
 #include "bug.h"
 #include "log.h"
+#include "package.h"
 #include "private.h"
 
 /* --- deployments of endpoints --- */
@@ -172,19 +173,27 @@ void local_preset_again(struct inference *inf, struct str id)
 
 /* --- calls --- */
 
-/* A call that waits for the first start of its deployment. Outlives the call when that ends
- * earlier. */
+/* A call that waits for its model to be fetched and for the first start of its deployment. Outlives
+ * the call when that ends earlier: the rest goes on. */
 struct first {
     struct loop_msg msg; /* the end of a call that was cancelled */
     struct inference *inf;
-    struct call *call; /* NULL: it has ended */
+    struct loop *loop;
+    struct endpoint *endpoint; /* a reference */
+    struct call *call;         /* NULL: it has ended */
     bool posted, started;
 };
+
+static void first_free(struct first *f)
+{
+    endpoint_unref(f->endpoint);
+    free(f);
+}
 
 static void first_release(struct first *f)
 {
     if (!f->call && f->started)
-        free(f);
+        first_free(f);
 }
 
 static void first_cancelled(struct loop_msg *msg)
@@ -211,6 +220,9 @@ static void first_done(void *ctx, struct err *e)
     struct call *call = f->call;
     f->started = true;
     if (!call || f->posted) { /* it ends, or has ended, without us */
+        if (e)
+            log_error("the model of a default endpoint could not be started",
+                      LOG_S("inference_id", f->endpoint->id), LOG_E(e));
         err_free(e);
         first_release(f);
         return;
@@ -218,11 +230,23 @@ static void first_done(void *ctx, struct err *e)
     struct models *models = f->inf->parts.models;
     call->stage = NULL;
     call->on_cancel = NULL;
-    free(f);
+    first_free(f);
     if (e)
         call->sink->fail(call->sink, e);
     else
         deployment_submit(models, local_deployment(call->endpoint), call);
+}
+
+static void first_fetched(void *ctx, struct err *e)
+{
+    struct first *f = ctx;
+    if (e) {
+        first_done(f, e);
+        return;
+    }
+    log_info("deploying for a first call", LOG_S("inference_id", f->endpoint->id));
+    struct deployment_spec spec = inference_deployment_spec(f->endpoint);
+    deployment_start(f->inf->parts.models, &spec, f->loop, first_done, f);
 }
 
 void local_submit(struct inference *inf, struct call *call)
@@ -241,10 +265,14 @@ void local_submit(struct inference *inf, struct call *call)
         return;
     }
     struct first *f = mem_new(sizeof *f);
-    *f = (struct first){.inf = inf, .call = call};
+    *f = (struct first){
+        .inf = inf, .loop = call->loop, .endpoint = endpoint_ref(call->endpoint), .call = call};
     call->stage = f;
     call->on_cancel = first_cancel;
-    log_info("deploying for a first call", LOG_S("inference_id", ep->id));
-    struct deployment_spec spec = inference_deployment_spec(ep);
-    deployment_start(models, &spec, call->loop, first_done, f);
+    if (!inf->parts.packages) {
+        first_fetched(f, NULL);
+        return;
+    }
+    struct str model_id = inference_deployment_spec(ep).model_id;
+    packages_ensure(inf->parts.packages, model_id, call->loop, first_fetched, f);
 }
