@@ -12,8 +12,6 @@
 #include "buf.h"
 #include "script.h"
 
-#define MAKER_ENTRIES 4096
-
 struct maker {
     struct buf file;    /* local headers and data, then the directory */
     struct buf central; /* the directory meanwhile */

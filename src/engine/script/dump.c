@@ -18,7 +18,7 @@ static void dump_tensor(const struct script_tensor *t, struct buf *out)
     buf_cstr(out, "]>");
 }
 
-static void dump_constant(const struct script_value *v, int depth, struct buf *out)
+static void dump_constant(const struct script_value *v, struct buf *out)
 {
     const char *brackets = v->kind == SCRIPT_LIST ? "[]" : v->kind == SCRIPT_TUPLE ? "()" : "{}";
     switch (v->kind) {
@@ -51,7 +51,7 @@ static void dump_constant(const struct script_value *v, int depth, struct buf *o
     buf_char(out, brackets[0]);
     for (size_t i = 0; i < v->list.n && !out->full; i++) {
         buf_cstr(out, i ? ", " : "");
-        dump_constant(v->list.items[i], depth + 1, out);
+        dump_constant(v->list.items[i], out);
     }
     buf_char(out, brackets[1]);
 }
@@ -64,7 +64,7 @@ static void dump_values(const struct script *s, const uint32_t *values, uint32_t
         if (keywords && keywords[i])
             buf_printf(out, "%s=", keywords[i]);
         if (s->constants[values[i]])
-            dump_constant(s->constants[values[i]], 0, out);
+            dump_constant(s->constants[values[i]], out);
         else
             buf_printf(out, "%%%u", values[i]);
     }

@@ -1,3 +1,5 @@
+/* Tokens one by one, nothing kept but the one at hand. Since the language has no operators, a minus
+ * belongs to the number behind it, so that the smallest integer can be read. */
 #include "lexer.h"
 
 #include <math.h>

@@ -1,3 +1,5 @@
+/* Parses every source text, numbers the local variables of each function, so that lowering needs no
+ * names, and knows which op a call stands for. */
 #include "library.h"
 
 #include "bug.h"

@@ -12,7 +12,7 @@ struct library {
     struct map *classes;   /* "__torch__.a.B" */
     struct map *functions; /* "__torch__.a.f" */
     struct map *methods;   /* "__torch__.a.B.forward" */
-    struct map *ops;       /* "aten::add" to its row of `op_numbers` */
+    struct map *ops;       /* "aten::add": its number in ops.def, plus 1 */
 };
 
 /* Parses every source text. Whether it succeeds or not, call library_deinit. */

@@ -1,3 +1,6 @@
+/* Lowering from the outside: the root's forward, functions one within the other, limits. A call is
+ * its function's statements with an own set of variables; recursion has no end then and is refused.
+ */
 #include "lower.h"
 
 #include "bug.h"

@@ -93,7 +93,7 @@ static uint32_t *row_keep(struct lower *l, const struct row *r)
     return kept;
 }
 
-/* The condition as a value; an op may not be a module. */
+/* Of a branch or a loop, and how often a loop runs. */
 static struct err *lower_condition(struct lower *l, const struct expr *e, uint32_t *out)
 {
     struct sym s;

@@ -1,3 +1,6 @@
+/* Loading from file to script, in the order in which the engine of Elasticsearch finds fault: the
+ * bytes of the archive, then what cannot be read, then ops, then what only shows when calls are put
+ * in place. */
 #include "script.h"
 
 #include "archive.h"

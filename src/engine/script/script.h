@@ -1,9 +1,12 @@
 /* script: front end for TorchScript archives (torch.jit.save). Private to engine.
  *
  *     struct script *s;
- *     TRY(script_load("model.pt", &limits, &s));       // zip -> pickle -> parse -> inline ->
- * checks script_run(s, ...)      run.h: interprets it, op by op, one sequence at a time
- *     recognise(s, ...)       recognise.h: the plan of a known architecture instead
+ *     TRY(script_load("model.pt", &limits, &s));
+ *     script_run(...)     run.h: interprets it, op by op, one sequence at a time
+ *     recognise(...)      recognise.h: the plan of a known architecture instead
+ *     script_free(s);
+ *
+ * Loading: zip.h, archive.h, pickle.h, parser (ast.h), library.h with the check of ops, lower.h.
  *
  * What load gives is `forward` of the root module with every method call inlined and every
  * attribute resolved to a constant: nodes in run order over numbered values, each written once.
