@@ -10,7 +10,7 @@
 #include "strided.h"
 
 #define MOST_BLOCKS   64 /* one in another */
-#define MOST_CONSTANT 64 /* constants in constants; as deep as they are drawn */
+#define MOST_CONSTANT 64 /* lists in lists */
 
 struct path {
     struct plan_block *block;

@@ -184,15 +184,35 @@ static struct script_value random_list(struct fuzz *f, bool tensors)
     return v;
 }
 
+/* What two ops must have before they begin: images for convolutions, rows for int8 products. */
+static struct script_tensor dense_tensor(struct fuzz *f, enum dtype d, int rank)
+{
+    struct script_tensor t = random_tensor(f);
+    t.dtype = d;
+    t.rank = rank;
+    t.dim[0] = 1 + take(&f->bytes) % 2;
+    t.dim[1] = rank == 2 ? 1 + take(&f->bytes) % 4 : 2;
+    t.dim[2] = 1 + take(&f->bytes) % 4;
+    dense_strides(&t);
+    for (size_t i = 0; d == DTYPE_F32 && i < 64; i++)
+        ((float *)t.data)[i] = (float)(take(&f->bytes) % 64) / 16 - 2;
+    return t;
+}
+
 static struct script_value random_packed(struct fuzz *f)
 {
     struct script_packed *p = arena_alloc(f->a, sizeof(*p));
-    p->weight = random_tensor(f);
+    p->weight = take(&f->bytes) % 4 ? dense_tensor(f, DTYPE_I8, 2) : random_tensor(f);
     p->scale = 0.01f;
     p->zero_point = (int8_t)take(&f->bytes);
-    if (take(&f->bytes) % 2)
-        p->weight.dtype = DTYPE_I8;
     return (struct script_value){.kind = SCRIPT_PACKED, .packed = p};
+}
+
+static struct script_value list_of_one(struct fuzz *f, uint32_t item)
+{
+    const struct script_value **items = arena_array(f->a, 1, sizeof(*items));
+    items[0] = f->script.constants[item];
+    return (struct script_value){.kind = SCRIPT_LIST, .list = {.items = items, .n = 1}};
 }
 
 static void make_constants(struct fuzz *f)
@@ -202,7 +222,10 @@ static void make_constants(struct fuzz *f)
     f->script.constants = arena_array(f->a, N_VALUES, sizeof(*f->script.constants));
     for (uint32_t id = 0; id < N_CONSTANTS; id++) {
         struct script_value v = {.kind = SCRIPT_NONE};
-        if (id < 16)
+        if (id < 4)
+            v = (struct script_value){.kind = SCRIPT_TENSOR,
+                                      .tensor = dense_tensor(f, DTYPE_F32, 2 + (int)id / 2)};
+        else if (id < 16)
             v = (struct script_value){.kind = SCRIPT_TENSOR, .tensor = random_tensor(f)};
         else if (id < 26)
             v = (struct script_value){.kind = SCRIPT_INT, .i = ints[id - 16]};
@@ -214,6 +237,8 @@ static void make_constants(struct fuzz *f)
             v = (struct script_value){.kind = SCRIPT_STR, .s = STR("floor")};
         else if (id == 33)
             v = (struct script_value){.kind = SCRIPT_STR, .s = STR("reflect")};
+        else if (id < 36) /* [0] and [1] */
+            v = list_of_one(f, 16 + id % 2);
         else if (id < 44)
             v = random_list(f, id >= 38);
         else if (id < 47)
@@ -285,6 +310,10 @@ static void make_node(struct fuzz *f, struct script_node *n)
     n->keywords = arena_array(f->a, MOST_ARGS, sizeof(*n->keywords));
     for (uint32_t i = 0; i < n->n_in; i++)
         in[i] = choose(f, signature[i]);
+    static const uint32_t image[] = {2, 3, 47, 35, 34, 35, 30, 34, 17};
+    for (uint32_t i = 0; n->op == SCRIPT_OP_aten__convolution && i < n->n_in; i++)
+        if (take(&f->bytes) % 8) /* chance alone never gets there */
+            in[i] = image[i];
     if (n->n_in > 1 && shape > 220)
         n->keywords[n->n_in - 1] = keywords[shape % 5];
     n->in = in;
@@ -428,6 +457,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     f->script.forward = &f->forward;
     struct err *err = script_plan_new(&f->script, kernels_best(), &plan);
     BUG_ON(err != NULL);
+    for (uint32_t id = 44; id < 47; id++)
+        BUG_ON(pack_int8(plan, f->script.constants[id]->packed) != NULL);
     f->runner = script_runner_new(plan, 1 << 20);
     limit(f->runner);
     uint32_t n_nodes = run_apart(f);
