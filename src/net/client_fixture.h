@@ -78,8 +78,9 @@ static bool read_request(struct peer *p)
     size_t have = p->n - (size_t)(end + 4 - p->in);
     const char *length = strcasestr(p->in, "\r\ncontent-length:");
     p->body_n = length ? strtoul(length + 17, NULL, 10) : 0;
+    bool early = strncmp(p->in, "POST /early ", 12) == 0; /* is answered before its body is read */
     static _Thread_local char sink[65536];
-    while (have < p->body_n) {
+    while (!early && have < p->body_n) {
         ssize_t got = recv(p->fd, sink, sizeof sink, 0);
         if (got <= 0)
             return false;
@@ -202,6 +203,24 @@ static bool serve(struct peer *p)
         return wait_for_release(p), true;
     if (IS("/once"))
         return say_answer(p, "200 OK", "ok"), read_request(p), false;
+    if (IS("/more")) /* than it announced */
+        return say(p, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n"
+                      "Content-Length: 3\r\n\r\nbad"),
+               true;
+    if (IS("/more-later"))
+        return say_answer(p, "200 OK", "ok"), usleep(2000),
+               say(p, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad"), true;
+    if (IS("/last"))
+        return say(p, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"), true;
+    if (IS("/both"))
+        return say(p, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n"
+                      "\r\n0\r\n\r\n"),
+               true;
+    if (IS("/early")) {
+        say_answer(p, "413 Content Too Large", "no");
+        wait_for_release(p);
+        return false;
+    }
     if (IS("/bye"))
         return say_answer(p, "200 OK", "ok"), false;
     return say_answer(p, "404 Not Found", "what?"), true;

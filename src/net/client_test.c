@@ -85,6 +85,23 @@ static void test_large_request_does_not_wait(void **state)
     probe_deinit(&p);
 }
 
+/* What is left of the request is not sent, and its connection not used again. */
+static void test_answer_before_the_request_is_sent(void **state)
+{
+    struct probe p;
+    probe_init(&p, "/early");
+    char *body = arena_alloc(p.arena, 16 << 20);
+    p.out.body = str_n(body, 16 << 20);
+    probe_run(&p);
+    assert_int_equal(p.failure, CLIENT_OK);
+    assert_int_equal(p.status, 413);
+    probe_deinit(&p);
+    struct client_stats s;
+    client_stats(client, &s);
+    assert_int_equal(s.available, 0);
+    assert_int_equal(s.leased, 0);
+}
+
 static void test_redirect_is_an_answer(void **state)
 {
     struct probe p;
@@ -142,6 +159,7 @@ static void test_broken_answers(void **state)
     expect_failure("/garbage", CLIENT_BROKEN, NULL);
     expect_failure("/flood", CLIENT_BROKEN, "headers");
     expect_failure("/upgrade", CLIENT_BROKEN, "another protocol");
+    expect_failure("/both", CLIENT_BROKEN, "both Content-Length and Transfer-Encoding");
 }
 
 static void test_stall_and_total_timeout(void **state)
@@ -297,6 +315,107 @@ static void test_connection_closed_while_idle(void **state)
     }
 }
 
+/* --- the pool --- */
+
+static void test_answers_that_end_a_connection(void **state)
+{
+    static const char *const paths[] = {"/more", "/more-later", "/last"};
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        expect_body(paths[i], "ok");
+        struct client_stats s = {.available = 1};
+        for (int j = 0; j < 1000 && s.available; j++) {
+            run(2);
+            client_stats(client, &s);
+        }
+        assert_int_equal(s.available, 0);
+        expect_body("/ok", "ok");
+    }
+}
+
+static void expect_sent(const char *url, const char *line)
+{
+    struct probe p;
+    char text[256];
+    snprintf(text, sizeof text, "http://%s", url);
+    char *at = strstr(text, "PORT");
+    if (at) {
+        char rest[256];
+        snprintf(rest, sizeof rest, "%s", at + 4);
+        snprintf(at, sizeof text - (size_t)(at - text), "%d%s", server.port, rest);
+    }
+    probe_init(&p, text);
+    struct client_egress as_a_proxy = {.proxy = NULL}; /* the fixture echoes whole URLs */
+    char proxy[64];
+    snprintf(proxy, sizeof proxy, "http://127.0.0.1:%d", server.port);
+    as_a_proxy.proxy = proxy;
+    p.limits.egress = &as_a_proxy;
+    probe_run(&p);
+    assert_int_equal(p.failure, CLIENT_OK);
+    buf_char(&p.body, '\0');
+    if (!strstr(p.body.p, line))
+        fail_msg("[%s] is not in [%s]", line, p.body.p);
+    probe_deinit(&p);
+}
+
+static void test_urls(void **state)
+{
+    expect_sent("name.invalid", "POST http://name.invalid/ HTTP/1.1\r\n");
+    expect_sent("name.invalid?a=b/c", "POST http://name.invalid/?a=b/c HTTP/1.1\r\n");
+    expect_sent("name.invalid/a%20b#part", "POST http://name.invalid/a%20b HTTP/1.1\r\n");
+    expect_sent("Name.Invalid:80/", "\r\nHost: Name.Invalid\r\n");
+    expect_sent("Name.Invalid:81/", "\r\nHost: Name.Invalid:81\r\n");
+    expect_sent("[2001:db8::1]:81/", "\r\nHost: [2001:db8::1]:81\r\n");
+    expect_sent("Aladdin:open%20sesame@name.invalid/",
+                "\r\nAuthorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n");
+    expect_sent("Aladdin:open%20sesame@name.invalid/", "POST http://name.invalid/ HTTP/1.1\r\n");
+    expect_sent("u@name.invalid/", "\r\nAuthorization: Basic dTo=\r\n");
+    expect_failure("http://a b@127.0.0.1/", CLIENT_UNKNOWN_HOST, "not valid");
+    expect_failure("http://127.0.0.1\\@name.invalid/", CLIENT_UNKNOWN_HOST, "not valid");
+    expect_failure("http://127.0.0.1:99999/", CLIENT_UNKNOWN_HOST, "not valid");
+    expect_failure("http://u%0d%0a:p%zz@127.0.0.1/", CLIENT_BROKEN, "credentials");
+}
+
+static void other_options(long total, int64_t max_idle_ms)
+{
+    struct client_options o = {.connect_timeout_ms = 5000,
+                               .max_total_connections = total,
+                               .max_route_connections = total,
+                               .max_idle_ms = max_idle_ms};
+    client_free(client);
+    client = client_new(loop, &o);
+}
+
+static void test_idle_connections_grow_old(void **state)
+{
+    struct client_stats s;
+    other_options(4, 20);
+    expect_body("/ok", "ok");
+    client_stats(client, &s);
+    assert_int_equal(s.available, 1);
+    for (int i = 0; i < 100 && s.available; i++) {
+        run(20);
+        client_stats(client, &s);
+    }
+    assert_int_equal(s.available, 0);
+}
+
+/* An idle connection of one route gives way to a new one of another. */
+static void test_idle_connections_make_room(void **state)
+{
+    struct client_stats s;
+    char url[64];
+    snprintf(url, sizeof url, "http://localhost:%d/ok", server.port);
+    other_options(1, 60000);
+    int last = 0;
+    for (int i = 0; i < 4; i++) {
+        int conn = expect_body(i % 2 ? url : "/ok", "ok");
+        assert_int_not_equal(conn, last);
+        last = conn;
+        client_stats(client, &s);
+        assert_int_equal(s.available, 1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -305,6 +424,7 @@ int main(void)
         TEST(test_request_as_given),
         TEST(test_methods_on_one_handle),
         TEST(test_large_request_does_not_wait),
+        TEST(test_answer_before_the_request_is_sent),
         TEST(test_redirect_is_an_answer),
         TEST(test_odd_heads),
         TEST(test_head_comes_once),
@@ -320,6 +440,10 @@ int main(void)
         TEST(test_one_retry_on_a_dead_connection),
         TEST(test_no_second_retry),
         TEST(test_connection_closed_while_idle),
+        TEST(test_answers_that_end_a_connection),
+        TEST(test_urls),
+        TEST(test_idle_connections_grow_old),
+        TEST(test_idle_connections_make_room),
     };
     return cmocka_run_group_tests(tests, start_server, stop_server);
 }
