@@ -402,3 +402,24 @@ def test_packages_in_path_models(spawn, tmp_path):
     assert "model_package" not in server.get(MODELS + "/my-elser").text
     assert server.delete(MODELS + "/my-elser").status == 200
     assert "model_package" in server.get(MODELS + "/my-elser").text
+
+
+def test_what_is_deployed_is_not_deleted_unless_forced(spawn):
+    server = spawn()
+    config, vocabulary, data = tiny("bert_text_embedding")
+    server.put(MODELS + "/m", config)
+    put_parts(server, "m", data, 40000, order=[2, 0, 1])
+    server.put(MODELS + "/m/vocabulary", vocabulary)
+    server.put(MODELS + "/m/model_aliases/al", None)
+    assert server.post(MODELS + "/m/deployment/_start?deployment_id=d").status == 200
+    assert os.listdir(stored(server, "m")) != ["parts"]
+    answer = server.delete(MODELS + "/m")
+    assert (answer.status, answer.reason) == (
+        409, "Cannot delete model [m] as it is currently deployed; use force to delete the model")
+    answer = server.put(MODELS + "/d", CONFIG)
+    assert (answer.status, answer.reason) == (
+        400, "Cannot create model [d] the id is the same as an current model deployment")
+    assert server.delete(MODELS + "/m?force=true").json == {"acknowledged": True}
+    assert server.get(MODELS + "/m").status == server.get(MODELS + "/al").status == 404
+    assert server.post(MODELS + "/al/_infer", {"docs": [{"text_field": "a"}]}).status == 404
+    assert os.listdir(stored(server)) == []

@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import random
+import threading
 
 import pytest
 from elasticsearch import Elasticsearch
@@ -262,3 +263,31 @@ def test_addresses_that_are_none(tmp_path, url):
     server.launch()
     assert server.wait_exit() == 1
     assert "[xpack.ml.model_repository] must be an http, https or file address" in server.log()
+
+
+def start(server, timeout):
+    return server.post(f"{MODELS}/{ID}/deployment/_start?timeout={timeout}")
+
+
+def test_a_start_waits_for_the_fetching(fetching, repo):
+    slow = Slow(1000)
+    repo.script(PT, slow)
+    assert put(fetching, wait=False).status == 200
+    wait_until(lambda: repo.asked(PT), 10, "the fetching")
+    answer = start(fetching, "200ms")
+    assert (answer.status, answer.type, answer.reason) == (
+        408, "model_deployment_timeout_exception",
+        f"Model download task is currently running. Wait for trained model [{ID}] download task "
+        "to complete then try again")
+    threading.Timer(0.3, slow.gate.set).start()
+    assert start(fetching, "20s").status == 200
+    # The API description does not know the weights of text_expansion.
+    infer = fetching.post(f"{MODELS}/{ID}/_infer", {"docs": [{"text_field": "elastic search"}]},
+                          check=False)
+    assert infer.status == 200 and infer.json["inference_results"][0]["predicted_value"], infer
+    answer = fetching.delete(f"{MODELS}/{ID}")
+    assert (answer.status, answer.reason) == (
+        409, f"Cannot delete model [{ID}] as it is currently deployed; use force to delete the "
+        "model")
+    assert fetching.delete(f"{MODELS}/{ID}?force=true").status == 200
+    assert shown(fetching) == 404 and os.listdir(stored(fetching)) == []

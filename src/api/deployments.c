@@ -7,6 +7,7 @@
 #include "bug.h"
 #include "clock.h"
 #include "ml.h"
+#include "package.h"
 #include "reply.h"
 
 /* --- _start and _update: both answer with the assignment --- */
@@ -15,7 +16,9 @@
 struct altering {
     struct request *request; /* NULL: it has been answered */
     struct loop_timer timer;
-    bool pending; /* model/ has not called back */
+    bool pending;                    /* model/ has not called back */
+    bool fetching;                   /* the model's files are still coming */
+    const struct start_asked *asked; /* in the request's arena */
     int64_t timeout_ms;
     char *id;
 };
@@ -72,16 +75,25 @@ static void altering_answer(struct altering *c, struct err *e)
         reply_json(r, 200, &b);
 }
 
+static struct err *late_err(const struct altering *c)
+{
+    if (c->fetching)
+        return err_new(ERR_DEPLOYMENT_TIMEOUT,
+                       "Model download task is currently running. Wait for trained model [%.*s] "
+                       "download task to complete then try again",
+                       STR_ARG(c->asked->spec.model_id));
+    struct str time = time_text(c->request->arena, c->timeout_ms);
+    return err_new(ERR_DEPLOYMENT_TIMEOUT,
+                   "Timed out after [%.*s] waiting for trained model deployment [%s] to start. Use "
+                   "the trained model stats API to track the state of the deployment and try again "
+                   "once it has started.",
+                   STR_ARG(time), c->id);
+}
+
 static void altering_late(struct loop_timer *timer)
 {
     struct altering *c = (struct altering *)((char *)timer - offsetof(struct altering, timer));
-    struct str time = time_text(c->request->arena, c->timeout_ms);
-    altering_answer(c,
-                    err_new(ERR_DEPLOYMENT_TIMEOUT,
-                            "Timed out after [%.*s] waiting for trained model deployment [%s] to "
-                            "start. Use the trained model stats API to track the state of the "
-                            "deployment and try again once it has started.",
-                            STR_ARG(time), c->id));
+    altering_answer(c, late_err(c));
     altering_release(c);
 }
 
@@ -111,6 +123,32 @@ static struct err *check_endpoints(const struct request *r, struct str id)
                       STR_ARG(id));
 }
 
+static void start_fetched(void *ctx, struct err *e)
+{
+    struct altering *c = ctx;
+    struct request *r = c->request;
+    c->fetching = false;
+    if (e || !r) { /* too late: it is not started behind anybody's back */
+        altering_done(c, e);
+        return;
+    }
+    deployment_start(r->api->parts.models, &c->asked->spec, r->http->loop, altering_done, c);
+}
+
+/* A built-in model that is being fetched is waited for. */
+static void start(struct altering *c)
+{
+    struct request *r = c->request;
+    const struct api_parts *parts = &r->api->parts;
+    const struct deployment_spec *spec = &c->asked->spec;
+    int64_t have, total;
+    c->fetching = packages_progress(parts->packages, spec->model_id, &have, &total);
+    if (c->fetching)
+        packages_ensure(parts->packages, spec->model_id, r->http->loop, start_fetched, c);
+    else
+        deployment_start(parts->models, spec, r->http->loop, altering_done, c);
+}
+
 void post_start(struct request *r)
 {
     struct start_asked asked;
@@ -122,8 +160,11 @@ void post_start(struct request *r)
         return;
     }
     struct altering *c = altering_new(r, asked.spec.id, asked.timeout_ms);
+    struct start_asked *kept = arena_alloc(r->arena, sizeof *kept);
+    *kept = asked;
+    c->asked = kept;
     loop_timer_set(r->http->loop, &c->timer, clock_mono_ms() + asked.timeout_ms, altering_late);
-    deployment_start(r->api->parts.models, &asked.spec, r->http->loop, altering_done, c);
+    start(c);
 }
 
 void post_update(struct request *r)
