@@ -44,7 +44,7 @@ bool recog_number(struct recog *r, const struct desc *d, double *out)
         if (grid.shape.dim[i] != 1)
             return false;
     *out = grid.grid->v[0];
-    return true;
+    return *out == *out; /* not NaN: that is no number that was told */
 }
 
 bool recog_text_is(const struct desc *d, const char *text)

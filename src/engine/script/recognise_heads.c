@@ -126,6 +126,9 @@ static bool take_bias(const struct desc *grid, uint32_t heads)
     int last = grid->shape.rank - 1;
     if (g->kind != GRID_DISTANCE || g->row != last - 1 || g->column != last)
         return false;
+    for (size_t i = 0; i < (2 * g->m - 1) * g->n_channels; i++)
+        if (isnan(g->v[i]))
+            return false;
     return g->channel < 0 || (g->channel == last - 2 && g->n_channels == heads);
 }
 

@@ -95,9 +95,10 @@ static const struct script_tensor *table_of(const struct desc *d)
 static bool place_base(struct recog *r, const struct grid *g, const struct script_tensor *table,
                        int64_t *base)
 {
-    *base = (int64_t)g->v[0];
-    if (g->type != GRID_INT || g->channel >= 0 || *base < 0 || *base >= table->dim[0])
+    if (g->type != GRID_INT || g->channel >= 0 ||
+        !(g->v[0] >= 0 && g->v[0] < (double)table->dim[0]))
         return false;
+    *base = (int64_t)g->v[0];
     int64_t most = table->dim[0] - *base;
     if (most < r->max_tokens)
         r->max_tokens = (uint32_t)most;
@@ -119,9 +120,11 @@ static bool embed_grid(struct recog *r, const struct script_tensor *table, const
         out->embedded.position = table;
         return place_base(r, g, table, &out->embedded.base);
     }
+    if (g->kind != GRID_SAME || !(g->v[0] >= 0 && g->v[0] < (double)table->dim[0]))
+        return false;
     out->embedded.type = table;
     out->embedded.type_row = (int64_t)g->v[0];
-    return g->kind == GRID_SAME && g->v[0] >= 0 && g->v[0] < (double)table->dim[0];
+    return true;
 }
 
 /* embedding(table, index, ...): what the padding's row is matters to training only. */
