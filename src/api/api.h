@@ -37,7 +37,7 @@ struct api_parts {
     struct packages *packages;
     struct security *security;
     struct audit *audit; /* NULL: none is kept */
-    struct pool *pool; /* for what may wait */
+    struct pool *pool;   /* for what may wait */
 };
 
 struct api *api_new(const struct api_options *, const struct api_parts *); /* copies the texts */
