@@ -63,6 +63,15 @@ def test_roles_count_as_they_are_now(server, ann):
     assert server.get("/_security/_authenticate", auth=auth).status == 200
 
 
+def test_another_of_the_same_name(server, ann):
+    made = make(server)
+    server.delete("/_security/user/ann")
+    server.put("/_security/user/ann", {"password": PW, "roles": ["superuser"]})
+    assert who(server, made["access_token"]).status == 401
+    assert server.post(TOKEN, {"grant_type": "refresh_token",
+                               "refresh_token": made["refresh_token"]}).status == 400
+
+
 def test_wrong_tokens(server, ann):
     good = make(server)
     text = good["access_token"]

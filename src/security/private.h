@@ -33,6 +33,10 @@ struct err *text_member(const struct json *body, const char *name, struct str *o
 struct err *metadata_member(const struct json *body, const char *what, struct str *out);
 /* Stores a change of users or roles, then works out everybody's rights anew. `writing` is held. */
 struct err *realm_change(struct security *, const struct change *, size_t n);
+/* All tokens of a user who goes: another of that name must not be served by them. `writing` is
+ * held.
+ */
+struct err *tokens_end_of(struct security *, struct arena *, struct str username);
 /* Is it one of these, which are separated by commas? */
 bool name_listed(struct str list, struct str name);
 /* Users' and roles' names. */

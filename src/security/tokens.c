@@ -333,22 +333,35 @@ static struct token *end_one(struct ending *x, const struct token *t, int64_t no
     return NULL;
 }
 
+/* `writing` is held. */
+static struct err *end_all(struct security *s, struct arena *arena, struct ending *x)
+{
+    struct tokens *held = (struct tokens *)cell_take(&s->tokens);
+    struct token_change *v = arena_array(arena, held->n + 1, sizeof *v);
+    size_t n = 0;
+    int64_t now = clock_wall_ms();
+    for (size_t i = 0; i < held->n; i++) {
+        struct token *next = end_one(x, held->v[i], now);
+        if (next)
+            v[n++] = (struct token_change){next->id, next};
+    }
+    struct err *e = publish(s, arena, v, n);
+    counted_unref(&held->counted);
+    return e;
+}
+
+struct err *tokens_end_of(struct security *s, struct arena *arena, struct str username)
+{
+    struct ending x = {.username = username};
+    return end_all(s, arena, &x);
+}
+
 struct err *token_invalidate(struct security *s, struct security_call *c)
 {
     struct ending x = {0};
     TRY(read_ending(c->body, &x));
     pthread_mutex_lock(&s->writing);
-    struct tokens *held = (struct tokens *)cell_take(&s->tokens);
-    struct token_change *v = arena_array(c->arena, held->n + 1, sizeof *v);
-    size_t n = 0;
-    int64_t now = clock_wall_ms();
-    for (size_t i = 0; i < held->n; i++) {
-        struct token *next = end_one(&x, held->v[i], now);
-        if (next)
-            v[n++] = (struct token_change){next->id, next};
-    }
-    struct err *e = publish(s, c->arena, v, n);
-    counted_unref(&held->counted);
+    struct err *e = end_all(s, c->arena, &x);
     pthread_mutex_unlock(&s->writing);
     TRY(e);
     log_info("tokens invalidated", LOG_I("n", x.n_ended), LOG_C("by", c->user->name));

@@ -253,7 +253,9 @@ struct err *user_delete(struct security *s, struct security_call *c)
     pthread_mutex_lock(&s->writing);
     struct realm *realm = take(s);
     bool found = realm_account(realm, c->name);
-    struct err *e = found ? realm_change(s, &change, 1) : NULL;
+    struct err *e = found ? tokens_end_of(s, c->arena, c->name) : NULL;
+    if (found && !e)
+        e = realm_change(s, &change, 1);
     counted_unref(&realm->counted);
     pthread_mutex_unlock(&s->writing);
     TRY(e);
