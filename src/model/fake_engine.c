@@ -171,8 +171,9 @@ struct err *session_run_each(struct session *s, const struct token_batch *b, str
         for (uint32_t k = from; k < to; k++)
             row[3] += (float)b->ids[k];
         out[i] = (struct output){.dim = {1, 1, FAKE_DIMENSIONS}, .data = row};
-        if (b->ids[from + 1] == FAKE_BAD_TOKEN)
-            out[i] = (struct output){.err = err_new(ERR_ARGUMENT, "a bad token")};
+        for (uint32_t k = from; k < to; k++)
+            if (b->ids[k] == FAKE_BAD_TOKEN && !out[i].err)
+                out[i] = (struct output){.err = err_new(ERR_ARGUMENT, "a bad token")};
     }
     runs++;
     return NULL;

@@ -7,7 +7,7 @@
 
 #define FAKE_DIMENSIONS     4
 #define FAKE_MAX_SEQ_LENGTH 8
-#define FAKE_BAD_TOKEN      7 /* a sequence that begins with it fails by itself */
+#define FAKE_BAD_TOKEN      7 /* a sequence that has it fails by itself */
 
 void fake_hold(bool held);     /* runs wait inside session_run */
 void fake_wait_running(int n); /* until so many are inside */

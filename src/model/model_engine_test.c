@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "bug.h"
+#include "engine.h"
 #include "model.h"
 
 #define HIDDEN    32
@@ -261,10 +262,80 @@ static void rows_are_the_same_bits_in_any_company(void **state)
     loop_free(l);
 }
 
+/* --- any batch --- */
+
+#define N_KNOWN   48
+#define N_BATCHES 120000
+#define MOST_ROWS 12
+
+struct known {
+    int32_t ids[POSITIONS];
+    uint32_t n;
+    float row[HIDDEN];
+};
+
+static uint32_t random_below(uint32_t n)
+{
+    static uint64_t seed = 1;
+    seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (uint32_t)(seed >> 33) % n;
+}
+
+static void run(struct session *s, const struct known *const *rows, size_t n, struct output *out)
+{
+    int32_t ids[MOST_ROWS * POSITIONS];
+    uint32_t offsets[MOST_ROWS + 1] = {0};
+    for (size_t i = 0; i < n; i++) {
+        memcpy(ids + offsets[i], rows[i]->ids, rows[i]->n * sizeof(ids[0]));
+        offsets[i + 1] = offsets[i] + rows[i]->n;
+    }
+    struct token_batch b = {n, offsets[n], ids, NULL, offsets};
+    assert_null(session_run_each(s, &b, out));
+}
+
+/* What a text gives does not depend on its batch, its neighbours, its place among them, on the
+ * session or the number of its threads: not one bit of it. */
+static void a_hundred_thousand_batches_agree(void **state)
+{
+    static struct known all[N_KNOWN];
+    static const int threads[] = {1, 2, 4};
+    char path[512];
+    struct program *p;
+    struct session *sessions[3];
+    struct output out[MOST_ROWS];
+    struct engine_limits limits = {.token_budget = 1024};
+    snprintf(path, sizeof(path), "%s/tiny", root);
+    assert_null(program_load_snapshot(path, &limits, &p));
+    for (int i = 0; i < 3; i++)
+        assert_null(session_new(p, threads[i], &sessions[i]));
+    for (size_t i = 0; i < N_KNOWN; i++) {
+        const struct known *one = &all[i];
+        all[i].n = 1 + (i % 3 ? random_below(8) : random_below(POSITIONS));
+        for (uint32_t k = 0; k < all[i].n; k++)
+            all[i].ids[k] = (int32_t)random_below(8);
+        run(sessions[0], &one, 1, out);
+        memcpy(all[i].row, out[0].data, sizeof(all[i].row));
+    }
+    for (size_t b = 0; b < N_BATCHES; b++) {
+        const struct known *rows[MOST_ROWS];
+        size_t n = 1 + random_below(b % 16 ? 4 : MOST_ROWS);
+        for (size_t i = 0; i < n; i++)
+            rows[i] = &all[random_below(N_KNOWN)];
+        run(sessions[b % 64 ? 0 : 1 + b / 64 % 2], rows, n, out);
+        for (size_t i = 0; i < n; i++)
+            if (memcmp(out[i].data, rows[i]->row, sizeof(rows[i]->row)) != 0)
+                fail_msg("batch %zu, row %zu of %zu", b, i, n);
+    }
+    for (int i = 0; i < 3; i++)
+        session_free(sessions[i]);
+    program_unref(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_are_the_same_bits_in_any_company),
+        cmocka_unit_test(a_hundred_thousand_batches_agree),
     };
     return cmocka_run_group_tests(tests, make_model, remove_model);
 }

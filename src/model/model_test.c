@@ -536,6 +536,135 @@ static void all_of_a_model_are_stopped(void **state)
     end();
 }
 
+static void draining_runs_what_waits(void **state)
+{
+    begin(100);
+    start_ok("d", 2);
+    fake_hold(true);
+    struct asked *running = ask("d", 1, "a"), *waiting = ask("d", 40, "b");
+    fake_wait_running(1);
+    w.waiting++;
+    deployment_stop(w.models, STR("d"), true, w.loop, keep_err, NULL);
+    struct asked *late = ask("d", 1, "c");
+    fake_hold(false);
+    until_all_are_back();
+    assert_null(last_err);
+    assert_int_equal(running->done + waiting->done, 2);
+    forget(running);
+    forget(waiting);
+    expect_failure(late, 404, "[d]");
+    start_ok("d", 1);
+    scale("d", 0);
+    until_all_are_back();
+    waiting = ask("d", 1, "a"); /* nobody is there to run it */
+    w.waiting++;
+    deployment_stop(w.models, STR("d"), true, w.loop, keep_err, NULL);
+    until_all_are_back();
+    expect_failure(waiting, 409, "[stopping]");
+    end();
+}
+
+static struct deployment_numbers numbers_of(const char *id)
+{
+    struct arena *a = arena_new(ARENA_NO_LIMIT);
+    struct deployment_view v;
+    assert_true(deployment_view(w.models, str_c(id), a, &v));
+    arena_free(a);
+    return v.numbers;
+}
+
+static void what_was_seen_before_is_not_run_again(void **state)
+{
+    begin(100);
+    cache_bytes = 1 << 20;
+    start_ok("d", 2);
+    int runs = fake_runs();
+    for (int i = 0; i < 3; i++) {
+        struct asked *a = ask_two("d", 3, "a b", "c"); /* the third is the first again */
+        until_all_are_back();
+        assert_int_equal(a->done, 1);
+        assert_true(a->result->embeddings[0].f32[0] == 4);
+        assert_true(a->result->embeddings[1].f32[3] == 11);
+        assert_true(a->result->embeddings[2].f32[0] == 4);
+        forget(a);
+    }
+    assert_true(fake_runs() - runs <= 2);
+    assert_int_equal(numbers_of("d").inferences, 9);
+    assert_int_equal(numbers_of("d").cache_hits, 7);
+    assert_int_equal(numbers_of("d").pending, 0);
+    assert_null(deployment_cache_clear(w.models, STR("d")));
+    struct asked *a = ask("d", 1, "a b");
+    until_all_are_back();
+    forget(a);
+    assert_int_equal(numbers_of("d").cache_hits, 7);
+    last_err = deployment_cache_clear(w.models, STR("e"));
+    expect_err(404, "[e]");
+    end();
+}
+
+static void a_bad_sequence_fails_its_call_alone(void **state)
+{
+    begin(100);
+    start_ok("d", 1);
+    fake_hold(true);
+    struct asked *first = ask("d", 1, "a");
+    fake_wait_running(1);
+    struct asked *bad = ask_two("d", 3, "a", "aa"), *good = ask("d", 2, "b");
+    fake_hold(false);
+    until_all_are_back();
+    assert_int_equal(first->done + good->done, 2);
+    forget(first);
+    forget(good);
+    expect_failure(bad, 500, "Error in inference process: [a bad token]");
+    assert_int_equal(numbers_of("d").errors, 1);
+    end();
+}
+
+static void numbers_tell_what_went_wrong(void **state)
+{
+    begin(2);
+    start_ok("d", 1);
+    fake_hold(true);
+    struct asked *running = ask("d", 1, "a");
+    fake_wait_running(1);
+    struct asked *waiting = ask("d", 2, "a"), *refused = ask("d", 2, "b");
+    waiting->call.deadline_ms = 1; /* long ago */
+    cancel(waiting);
+    fake_fail_runs(true);
+    fake_hold(false);
+    until_all_are_back();
+    expect_failure(running, 500, "Error in inference process");
+    expect_failure(waiting, 400, "cancelled");
+    expect_failure(refused, 429, "full");
+    struct deployment_numbers n = numbers_of("d");
+    assert_int_equal(n.errors, 1);
+    assert_int_equal(n.timeouts, 2);
+    assert_int_equal(n.rejected, 2);
+    assert_int_equal(n.inferences, 0);
+    end();
+}
+
+static void memory_is_bounded(void **state)
+{
+    struct models_options o = {.path = root,
+                               .processors = 4,
+                               .queue_capacity = 10,
+                               .memory_bytes = UINT64_C(500) << 20,
+                               .node_id = "n1"};
+    w = (struct world){.loop = loop_new(0), .pool = pool_new(2)};
+    w.models = models_new(&o, w.pool);
+    start_ok("one", 1); /* 240 MB and the code */
+    start("two", "good", 1, 1);
+    until_all_are_back();
+    expect_err(429, "no ML nodes with sufficient capacity were found");
+    stop("one");
+    until_all_are_back();
+    stop("two"); /* it stays to be seen, failed */
+    until_all_are_back();
+    start_ok("two", 1);
+    end();
+}
+
 static void scaling_loses_no_call(void **state)
 {
     static struct asked *calls[300];
@@ -617,6 +746,11 @@ int main(void)
         cmocka_unit_test(engine_errors_reach_the_call),
         cmocka_unit_test(stopping_ends_what_waits),
         cmocka_unit_test(all_of_a_model_are_stopped),
+        cmocka_unit_test(draining_runs_what_waits),
+        cmocka_unit_test(what_was_seen_before_is_not_run_again),
+        cmocka_unit_test(a_bad_sequence_fails_its_call_alone),
+        cmocka_unit_test(numbers_tell_what_went_wrong),
+        cmocka_unit_test(memory_is_bounded),
         cmocka_unit_test(scaling_loses_no_call),
         cmocka_unit_test(the_end_fails_what_waits),
         cmocka_unit_test(a_storm_passes),
