@@ -556,6 +556,8 @@ static void draining_runs_what_waits(void **state)
     start_ok("d", 1);
     scale("d", 0);
     until_all_are_back();
+    while (fake_sessions())
+        usleep(1000);
     waiting = ask("d", 1, "a"); /* nobody is there to run it */
     w.waiting++;
     deployment_stop(w.models, STR("d"), true, w.loop, keep_err, NULL);
