@@ -598,6 +598,17 @@ def test_the_first_call_deploys(server, es, spawn, tmp_path):
         "tags": [], "vocabulary_file": f"{name}.vocab.json",
         "inference_config": json.loads(read(source, "config.json"))["inference_config"]}))
     own = spawn({"path.models": str(folder)})
+    elser = put(own, "sparse_embedding", "old", {"num_allocations": 1, "num_threads": 1},
+                service="elser", task_settings={})
+    assert elser.status == 200, elser
+    assert elser.json["service"] == "elasticsearch"
+    assert elser.json["service_settings"]["model_id"] == ".elser_model_2_linux-x86_64"
+    first, second = elser.all("warning")
+    assert "The [elser] service is deprecated" in first and "[model_id]" in second
+    answer = put(own, "text_embedding", "old2", {"num_allocations": 1, "num_threads": 1},
+                 service="elser")
+    assert answer.status == 400
+    assert own.delete("/_inference/old").status == 200
     answer = own.post(f"/_inference/{PRESETS[0]}", {"input": "elastic search engine"}, check=False)
     assert answer.status == 200, answer
     assert answer.json["sparse_embedding"][0]["embedding"]
