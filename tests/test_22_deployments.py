@@ -363,6 +363,7 @@ def test_the_cache_counts(es, model):
 
 
 LONG = "elastic search engine vector query " * 200
+DOCS = 2000 if FACTOR == 1 else 300
 
 
 def test_a_full_queue_and_a_timeout(es, model):
@@ -445,7 +446,7 @@ def test_stopping_with_and_without_what_waits(es, model):
 
     def ask():
         try:
-            results.append(len(infer(es, model, *[LONG] * 2000)))
+            results.append(len(infer(es, model, *[LONG] * DOCS, timeout="60s")))
         except elasticsearch.ApiError as e:
             results.append((e.status_code, e.body["error"]["reason"]))
 
@@ -457,7 +458,7 @@ def test_stopping_with_and_without_what_waits(es, model):
                            headers={"accept": "application/json"})
         t.join()
         return results.pop()
-    assert stop(finish_pending_work="true") == 2000
+    assert stop(finish_pending_work="true") == DOCS
     start(es, model, cache_size="0b")
     status, reason = stop()
     assert status == 409 and f"Trained model [{model}] is [stopping]" in reason
