@@ -29,7 +29,7 @@ static struct grid *grid_new(struct recog *r, enum grid_kind kind, enum grid_typ
     return g;
 }
 
-static void set(struct desc *out, struct grid *g, const struct shape *shape)
+void grid_set(struct desc *out, struct grid *g, const struct shape *shape)
 {
     *out = (struct desc){.what = WHAT_GRID, .shape = *shape, .grid = g};
 }
@@ -41,7 +41,7 @@ void grid_same(struct recog *r, double value, enum grid_type type, const struct 
     if (!g)
         return;
     g->v[0] = value;
-    set(out, g, shape);
+    grid_set(out, g, shape);
 }
 
 void grid_places(struct recog *r, const struct shape *shape, int dim, struct desc *out)
@@ -52,7 +52,7 @@ void grid_places(struct recog *r, const struct shape *shape, int dim, struct des
     g->row = dim;
     for (size_t i = 0; i < g->m; i++)
         g->v[i] = (double)i;
-    set(out, g, shape);
+    grid_set(out, g, shape);
 }
 
 /* The one element of a tensor. */
@@ -286,7 +286,7 @@ static bool distances(struct recog *r, const struct desc *x, const struct desc *
     g->column = of_a < of_b ? of_b : of_a;
     for (size_t i = 0; i < 2 * m - 1; i++)
         g->v[i] = ((double)i - (double)(m - 1)) * (of_a < of_b ? -1 : 1);
-    set(out, g, shape);
+    grid_set(out, g, shape);
     return true;
 }
 
@@ -320,7 +320,7 @@ void grid_apply(struct recog *r, enum script_op op, const struct desc *const in[
         g->kind = GRID_SAME; /* as far as anybody will look */
         g->m = SIZE_MAX;
     }
-    set(out, g, &shape);
+    grid_set(out, g, &shape);
 }
 
 /* lt, eq and the like; min and max of two. */
@@ -479,7 +479,7 @@ void grid_slice_constant(struct recog *r, const struct script_tensor *t, int64_t
     if (same)
         grid_same(r, g->v[0], GRID_INT, &shape, out);
     else
-        set(out, g, &shape);
+        grid_set(out, g, &shape);
 }
 
 /* gather(x, 1, index) of a buffer [1, m] that has one number everywhere: that number. */
@@ -559,152 +559,5 @@ void grid_distances_of(struct recog *r, const struct script_tensor *table, const
     }
     struct shape shape = index->shape;
     shape.dim[shape.rank++] = table->dim[1];
-    set(out, g, &shape);
-}
-
-/* --- seeing them otherwise --- */
-
-/* Dim i of the new one is dim from[i] of the old. */
-static void reorder(struct recog *r, const struct desc *x, const int *from, struct desc *out)
-{
-    struct grid *g = arena_alloc(r->arena, sizeof(*g));
-    struct shape shape = {.rank = x->shape.rank};
-    *g = *x->grid;
-    for (int i = 0; i < shape.rank; i++) {
-        shape.dim[i] = x->shape.dim[from[i]];
-        g->row = x->grid->row == from[i] ? i : g->row;
-        g->column = x->grid->column == from[i] ? i : g->column;
-        g->channel = x->grid->channel == from[i] ? i : g->channel;
-    }
-    set(out, g, &shape);
-}
-
-static void unsqueeze(struct recog *r, const struct desc *x, int64_t at, struct desc *out)
-{
-    struct shape shape = x->shape;
-    struct grid *g = arena_alloc(r->arena, sizeof(*g));
-    *g = *x->grid;
-    at += at < 0 ? shape.rank + 1 : 0;
-    if (at < 0 || at > shape.rank || shape.rank == TENSOR_MAX_RANK)
-        return;
-    for (int i = shape.rank++; i > at; i--)
-        shape.dim[i] = shape.dim[i - 1];
-    shape.dim[at] = 1;
-    g->row += g->row >= at;
-    g->column += g->column >= at;
-    g->channel += g->channel >= at;
-    set(out, g, &shape);
-}
-
-static void expand(struct recog *r, const struct desc *x, const struct shape *to, struct desc *out)
-{
-    struct shape shape = *to;
-    struct grid *g = arena_alloc(r->arena, sizeof(*g));
-    int shift = to->rank - x->shape.rank;
-    *g = *x->grid;
-    if (shift < 0)
-        return;
-    for (int i = 0; i < shift; i++)
-        if (shape.dim[i] < 0 && shape.dim[i] != DIM_N)
-            return;
-    for (int i = 0; i < x->shape.rank; i++) {
-        int64_t have = x->shape.dim[i], *want = &shape.dim[shift + i];
-        if (*want == DIM_INFER)
-            *want = have;
-        if (have != 1 && *want != have)
-            return;
-    }
-    g->row += shift;
-    g->column += shift;
-    g->channel += g->channel < 0 ? 0 : shift;
-    set(out, g, &shape);
-}
-
-static void count_dim(int64_t dim, int64_t *product, int *n, int sign)
-{
-    if (dim == DIM_N)
-        *n += sign;
-    else if (dim < 1 || dim > 65536 || *product > 65536)
-        *product = -1;
-    else
-        *product *= dim;
-}
-
-/* What is the same everywhere, with as many numbers as before. */
-static void reshape(const struct desc *x, const struct shape *to, struct desc *out)
-{
-    int64_t have = 1, want = 1;
-    int n = 0;
-    for (int i = 0; i < x->shape.rank; i++)
-        count_dim(x->shape.dim[i], &have, &n, 1);
-    for (int i = 0; i < to->rank; i++)
-        count_dim(to->dim[i], &want, &n, -1);
-    if (x->grid->kind == GRID_SAME && n == 0 && have == want && want > 0)
-        set(out, x->grid, to);
-}
-
-static void swap(struct recog *r, const struct script_node *n, const struct desc *x,
-                 struct desc *out)
-{
-    int64_t first, second;
-    int a, b, from[TENSOR_MAX_RANK];
-    if (!recog_int(r, n, 1, "dim0", 0, &first) || !recog_int(r, n, 2, "dim1", 1, &second) ||
-        !shape_dim(&x->shape, first, &a) || !shape_dim(&x->shape, second, &b))
-        return;
-    for (int i = 0; i < x->shape.rank; i++)
-        from[i] = i == a ? b : i == b ? a : i;
-    reorder(r, x, from, out);
-}
-
-static void permute(struct recog *r, const struct desc *x, const struct desc *list,
-                    struct desc *out)
-{
-    struct shape dims;
-    int from[TENSOR_MAX_RANK];
-    unsigned seen = 0;
-    if (!list || !recog_shape(list, &dims) || dims.rank != x->shape.rank)
-        return;
-    for (int i = 0; i < dims.rank; i++) {
-        if (!shape_dim(&x->shape, dims.dim[i], &from[i]))
-            return;
-        seen |= 1u << from[i];
-    }
-    if (seen == (1u << dims.rank) - 1)
-        reorder(r, x, from, out);
-}
-
-void grid_view(struct recog *r, const struct script_node *n, const struct desc *x, struct desc *out)
-{
-    int64_t dim;
-    struct shape to;
-    const struct desc *list = recog_in(r, n, 1, n->op == SCRIPT_OP_aten_permute ? "dims" : "size");
-    switch (n->op) {
-    case SCRIPT_OP_aten_unsqueeze:
-        if (recog_int(r, n, 1, "dim", 0, &dim))
-            unsqueeze(r, x, dim, out);
-        return;
-    case SCRIPT_OP_aten_expand:
-        if (list && recog_shape(list, &to))
-            expand(r, x, &to, out);
-        return;
-    case SCRIPT_OP_aten_expand_as:
-        list = recog_in(r, n, 1, "other");
-        if (list && list->shape.rank)
-            expand(r, x, &list->shape, out);
-        return;
-    case SCRIPT_OP_aten_view:
-    case SCRIPT_OP_aten_reshape:
-        list = recog_in(r, n, 1, n->op == SCRIPT_OP_aten_view ? "size" : "shape");
-        if (list && recog_shape(list, &to))
-            reshape(x, &to, out);
-        return;
-    case SCRIPT_OP_aten_transpose:
-        swap(r, n, x, out);
-        return;
-    case SCRIPT_OP_aten_permute:
-        permute(r, x, list, out);
-        return;
-    default:
-        return;
-    }
+    grid_set(out, g, &shape);
 }

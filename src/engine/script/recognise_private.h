@@ -146,7 +146,8 @@ bool shape_equal(const struct shape *, const struct shape *);
 /* -rank .. rank - 1 to 0 .. rank - 1. */
 bool shape_dim(const struct shape *, int64_t dim, int *out);
 
-/* recognise_grid.c */
+/* recognise_grid.c, recognise_view.c */
+void grid_set(struct desc *out, struct grid *, const struct shape *);
 void grid_same(struct recog *, double value, enum grid_type, const struct shape *,
                struct desc *out);
 void grid_places(struct recog *, const struct shape *, int dim, struct desc *out);
