@@ -10,169 +10,8 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 
-#include "store_testing.h"
-#include "trained_model.h"
-
-#define VOCABULARY "{\"vocabulary\":[\"[PAD]\",\"[UNK]\",\"[CLS]\",\"[SEP]\",\"a\"]}"
-#define CONFIG                                                                                     \
-    "{\"model_type\":\"pytorch\",\"description\":\"d\",\"tags\":[\"t1\"],"                         \
-    "\"inference_config\":{\"text_embedding\":{\"embedding_size\":4}},"                            \
-    "\"input\":{\"field_names\":[\"text_field\"]},\"metadata\":{\"per_deployment_memory_bytes\":"  \
-    "12.5},\"prefix_strings\":{\"search\":\"query: \"}}"
-#define PACKAGE                                                                                    \
-    "{\"packaged_model_id\":\"p\",\"size\":6,\"sha256\":\"00\",\"description\":\"of p\","          \
-    "\"model_type\":\"pytorch\",\"tags\":[\"x\"],\"inference_config\":{\"text_expansion\":{}},"    \
-    "\"vocabulary_file\":\"p.vocab.json\"}"
-
-struct world {
-    struct test_folder folder;
-    char models[96];
-    struct store *store;
-    struct registry *registry;
-    struct arena *arena;
-};
-
-static struct world w;
-
-static void open_world(void)
-{
-    assert_ok(store_open("sqlite", w.folder.data, &w.store));
-    struct registry_options o = {
-        .store = w.store, .path_data = w.folder.data, .path_models = w.models};
-    assert_ok(registry_open(&o, &w.registry));
-}
-
-static void close_world(void)
-{
-    registry_close(w.registry);
-    store_close(w.store);
-}
-
-static void reopen(void)
-{
-    close_world();
-    open_world();
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    quiet_log();
-    test_folder_make(&w.folder);
-    snprintf(w.models, sizeof w.models, "%s/models", w.folder.root);
-    mkdir(w.models, 0700);
-    w.arena = arena_new(ARENA_NO_LIMIT);
-    open_world();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    close_world();
-    arena_free(w.arena);
-    test_folder_remove(&w.folder);
-    return 0;
-}
-
-/* --- the shortest ways to say things --- */
-
-static const struct json *parse(const char *text)
-{
-    const struct json *root = NULL;
-    assert_ok(json_parse(w.arena, str_c(text), &root));
-    return root;
-}
-
-static struct err *put(const char *id, const char *config)
-{
-    struct trained_model *m = NULL;
-    struct err *e = registry_put(w.registry, str_c(id), parse(config), NULL, &m);
-    trained_model_unref(m);
-    return e;
-}
-
-static struct err *part(const char *id, uint32_t i, uint32_t n, int64_t total, const char *bytes)
-{
-    return registry_put_part(w.registry, str_c(id), i, n, total, str_c(bytes));
-}
-
-static struct err *vocabulary(const char *id)
-{
-    return registry_put_vocabulary(w.registry, str_c(id), STR(VOCABULARY), parse(VOCABULARY));
-}
-
-static struct err *files(const char *id, struct model_files *out)
-{
-    struct trained_model *m;
-    TRY(registry_get(w.registry, str_c(id), &m));
-    struct err *e = registry_files(w.registry, m, w.arena, out);
-    trained_model_unref(m);
-    return e;
-}
-
-static struct str path(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-
-static struct str path(const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    struct str rest = arena_vprintf(w.arena, fmt, ap);
-    va_end(ap);
-    return arena_printf(w.arena, "%s/%.*s", w.folder.data, STR_ARG(rest));
-}
-
-static bool there(struct str p)
-{
-    struct stat st;
-    return lstat(p.p, &st) == 0;
-}
-
-static void write_file(struct str p, const char *text)
-{
-    FILE *f = fopen(p.p, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-}
-
-static void assert_file(const char *name, const char *text)
-{
-    char got[256] = "";
-    FILE *f = fopen(name, "r");
-    assert_non_null(f);
-    size_t n = fread(got, 1, sizeof got - 1, f);
-    fclose(f);
-    assert_int_equal(n, strlen(text));
-    assert_string_equal(got, text);
-}
-
-static const char *rendered(const char *id, struct trained_model_show show)
-{
-    struct trained_model *m;
-    struct buf b;
-    struct json_out out;
-    buf_init(&b, 1 << 20);
-    json_out_init(&out, &b);
-    assert_ok(registry_get(w.registry, str_c(id), &m));
-    assert_ok(registry_aliases(w.registry, m->model_id, w.arena, &show.aliases, &show.n_aliases));
-    trained_model_render(&out, m, &show);
-    trained_model_unref(m);
-    const char *text = arena_cstr(w.arena, buf_str(&b));
-    buf_deinit(&b);
-    return text;
-}
-
-static bool defined(const char *id)
-{
-    struct trained_model *m;
-    assert_ok(registry_get(w.registry, str_c(id), &m));
-    bool yes = m->fully_defined;
-    trained_model_unref(m);
-    return yes;
-}
+#include "registry_testing.h"
 
 /* --- PUT --- */
 
@@ -284,29 +123,6 @@ static void test_names_are_unique(void **state)
 }
 
 /* --- finding --- */
-
-static void assert_found(const char *expression, const char *want)
-{
-    struct trained_model **list;
-    struct buf b;
-    size_t n;
-    buf_init(&b, 4096);
-    assert_ok(registry_find(w.registry, str_c(expression), true, w.arena, &list, &n));
-    for (size_t i = 0; i < n; i++) {
-        buf_printf(&b, "%.*s ", STR_ARG(list[i]->model_id));
-        trained_model_unref(list[i]);
-    }
-    buf_char(&b, '\0');
-    assert_string_equal(b.p, want);
-    buf_deinit(&b);
-}
-
-static struct err *not_found(const char *expression, bool allow_no_match)
-{
-    struct trained_model **list;
-    size_t n;
-    return registry_find(w.registry, str_c(expression), allow_no_match, w.arena, &list, &n);
-}
 
 static void test_finds_lists(void **state)
 {
@@ -547,112 +363,6 @@ static void test_aliases(void **state)
     assert_found("*", "m o ");
 }
 
-/* --- path.models --- */
-
-static void make_snapshot(const char *id)
-{
-    struct str folder = arena_printf(w.arena, "%s/%s", w.models, id);
-    mkdir(folder.p, 0700);
-    write_file(arena_printf(w.arena, "%s/config.json", folder.p),
-               "{\"model_type\":\"xlm-roberta\",\"architectures\":[\"XLMRobertaModel\"],"
-               "\"hidden_size\":8,\"max_position_embeddings\":66}");
-    write_file(arena_printf(w.arena, "%s/tokenizer.json", folder.p), "{}");
-    write_file(arena_printf(w.arena, "%s/model.safetensors", folder.p), "0123456789");
-    write_file(arena_printf(w.arena, "%s/config_sentence_transformers.json", folder.p),
-               "{\"prompts\":{\"query\":\"q: \"}}");
-}
-
-static void test_snapshots_are_models(void **state)
-{
-    struct model_files f;
-    struct trained_model *m;
-    (void)state;
-    make_snapshot("snap");
-    mkdir(arena_printf(w.arena, "%s/broken", w.models).p, 0700);
-    write_file(arena_printf(w.arena, "%s/broken/config.json", w.models), "{");
-    assert_ok(put("up", CONFIG));
-    assert_found("*", "snap up ");
-    assert_ok(registry_get(w.registry, STR("snap"), &m));
-    assert_int_equal(m->kind, MODEL_SNAPSHOT);
-    assert_true(m->local && m->fully_defined);
-    assert_int_equal(m->definition_bytes, 10);
-    assert_int_equal(m->nlp.task, NLP_TEXT_EMBEDDING);
-    assert_int_equal(m->nlp.embedding_size, 8);
-    assert_int_equal(m->nlp.tokenization.kind, TOKENIZATION_XLM_ROBERTA);
-    assert_true(str_eq(m->prefix_search, STR("q: ")));
-    trained_model_unref(m);
-    assert_ok(files("snap", &f));
-    assert_non_null(strstr(f.snapshot, "/snap"));
-    assert_err(registry_delete(w.registry, STR("snap")), ERR_STATUS, "lies in [path.models]");
-    assert_err(not_found("broken", true), ERR_ARGUMENT, "config.json");
-    assert_ok(registry_put_alias(w.registry, STR("al"), STR("snap"), false));
-    assert_found("al", "snap ");
-    assert_ok(put("snap", CONFIG)); /* what is uploaded hides it */
-    assert_ok(registry_get(w.registry, STR("snap"), &m));
-    assert_int_equal(m->kind, MODEL_UPLOADED);
-    trained_model_unref(m);
-    assert_found("*", "snap up ");
-}
-
-static void test_packages_in_path_models(void **state)
-{
-    struct model_files f;
-    struct trained_model *m;
-    (void)state;
-    write_file(arena_printf(w.arena, "%s/p.metadata.json", w.models), PACKAGE);
-    assert_err(not_found("p", true), ERR_ARGUMENT, "file [pt] is missing");
-    write_file(arena_printf(w.arena, "%s/p.pt", w.models), "12345");
-    assert_err(not_found("p", true), ERR_ARGUMENT,
-               "Model size does not match, expected [6] but got [5]");
-    write_file(arena_printf(w.arena, "%s/p.pt", w.models), "123456");
-    assert_err(not_found("p", true), ERR_ARGUMENT, "file [vocab.json] is missing");
-    write_file(arena_printf(w.arena, "%s/p.vocab.json", w.models), VOCABULARY);
-    assert_found("*", "p ");
-    assert_ok(registry_get(w.registry, STR("p"), &m));
-    assert_int_equal(m->kind, MODEL_PACKAGE);
-    assert_true(m->local && m->fully_defined);
-    assert_int_equal(m->nlp.task, NLP_TEXT_EXPANSION);
-    trained_model_unref(m);
-    assert_ok(files("p", &f));
-    assert_file(f.definition, "123456");
-    assert_file(f.vocabulary, VOCABULARY);
-    write_file(arena_printf(w.arena, "%s/q.metadata.json", w.models),
-               "{\"size\":6,\"inference_config\":{\"pass_through\":{}},\"vocabulary_file\":"
-               "\"../q.vocab.json\"}");
-    assert_err(not_found("q", true), ERR_ARGUMENT, "plain name as [vocabulary_file]");
-}
-
-static void test_packages_by_put(void **state)
-{
-    struct model_files f;
-    struct trained_model *m;
-    const char *folder;
-    (void)state;
-    assert_err(registry_put(w.registry, STR(".p"), parse("{\"tags\":[\"a\"]}"), parse(PACKAGE), &m),
-               ERR_REQUEST,
-               "1: illegal to set [tags] at inference model creation for packaged model;");
-    assert_ok(registry_put(w.registry, STR(".p"),
-                           parse("{\"input\":{\"field_names\":[\"text_field\"]}}"), parse(PACKAGE),
-                           &m));
-    assert_int_equal(m->kind, MODEL_PACKAGE);
-    assert_int_equal(m->model_size_bytes, 6);
-    assert_false(m->fully_defined);
-    trained_model_unref(m);
-    assert_err(part(".p", 0, 1, 1, "a"), ERR_STATUS, "takes no upload");
-    assert_ok(registry_package_folder(w.registry, STR(".p"), w.arena, &folder));
-    write_file(arena_printf(w.arena, "%s/model.pt", folder), "123456");
-    write_file(arena_printf(w.arena, "%s/vocabulary.json", folder), VOCABULARY);
-    assert_err(registry_package_done(w.registry, STR(".p"), 7), ERR_CORRUPT, "not those of its");
-    assert_ok(registry_package_done(w.registry, STR(".p"), 6));
-    assert_true(defined(".p"));
-    reopen();
-    assert_true(defined(".p"));
-    assert_ok(files(".p", &f));
-    assert_file(f.definition, "123456");
-    assert_ok(registry_delete(w.registry, STR(".p")));
-    assert_false(there(path("trained_models/.p")));
-}
-
 /* --- all at once --- */
 
 #define N_PARTS 40
@@ -725,8 +435,6 @@ static void test_delete_under_way(void **state)
     }
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -744,9 +452,6 @@ int main(void)
         TEST(test_links_are_not_followed),
         TEST(test_a_full_disk_is_said),
         TEST(test_aliases),
-        TEST(test_snapshots_are_models),
-        TEST(test_packages_in_path_models),
-        TEST(test_packages_by_put),
         TEST(test_many_threads),
         TEST(test_delete_under_way),
     };
