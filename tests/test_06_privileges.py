@@ -12,7 +12,9 @@ LISTS = {"monitor_inference": "monitor_inference,manage_inference,monitor,manage
          "manage_security": "manage_security,all",
          "manage_own_api_key": "manage_own_api_key,manage_api_key,manage_security,all",
          "monitor_ml": "monitor_ml,manage_ml,monitor,manage,all",
-         "manage_ml": "manage_ml,manage,all"}
+         "manage_ml": "manage_ml,manage,all",
+         "deploy": "manage_inference,manage_ml,manage,all",
+         "ask": "monitor_inference,manage_inference,monitor_ml,manage_ml,monitor,manage,all"}
 GIVES = {"superuser": set(LISTS), "inference_admin": {"monitor_inference", "manage_inference"},
          "inference_user": {"monitor_inference"},
          "machine_learning_admin": {"monitor_ml", "manage_ml"},
@@ -20,10 +22,26 @@ GIVES = {"superuser": set(LISTS), "inference_admin": {"monitor_inference", "mana
          "monitor": {"monitor", "monitor_inference", "monitor_ml"},
          "manage": {"monitor", "monitor_inference", "manage_inference", "monitor_ml", "manage_ml"},
          "none": set()}
+for given in GIVES.values():  # what several privileges give, and none is named after
+    if given & {"manage_inference", "manage_ml"}:
+        given.add("deploy")
+    if given & {"monitor_inference", "monitor_ml"}:
+        given.add("ask")
 BAD = {"no": "such member"}
 M, A, X = "cluster:monitor/", "cluster:admin/xpack/", "cluster:monitor/xpack/inference"
 # Bodies that are refused later than the privilege is looked at: the matrix changes nothing.
+L = "/_ml/trained_models/x"
 ROUTES = [
+    ("GET", "/_ml/trained_models/_stats", None, "monitor_ml", M + "xpack/ml/inference/stats/get"),
+    ("GET", L + "/_stats", None, "monitor_ml", M + "xpack/ml/inference/stats/get"),
+    ("POST", L + "/_infer", BAD, "monitor_ml", M + "xpack/ml/inference/infer"),
+    ("POST", L + "/deployment/_infer", BAD, "ask", M + "xpack/ml/trained_models/deployment/infer"),
+    ("POST", L + "/deployment/_start", None, "deploy", A + "ml/trained_models/deployment/start"),
+    ("POST", L + "/deployment/_stop", None, "deploy", A + "ml/trained_models/deployment/stop"),
+    ("POST", L + "/deployment/_update", BAD, "manage_ml",
+     A + "ml/trained_models/deployment/update"),
+    ("POST", L + "/deployment/cache/_clear", None, "manage_ml",
+     A + "ml/trained_models/deployment/clear_cache"),
     ("GET", "/", None, "monitor", M + "main"),
     ("GET", "/_license", None, "monitor", M + "xpack/license/get"),
     ("GET", "/_xpack", None, "monitor", M + "xpack/info"),
