@@ -295,6 +295,22 @@ def test_several_deployments_of_one_model(es, model):
     assert "deployment_stats" not in stats(es, model)
 
 
+def test_ids_that_others_have(server, es, model):
+    upload(es, EMBED, model + "-2")
+    refused(400, f"cannot deploy more than one model at the same time; [{model}*] matches models "
+                 f"[{model}, {model}-2]", call=lambda: start(es, model + "*", deployment_id="d"))
+    refused(400, f"Deployment id [{model}-2] is the same as an another model",
+            call=lambda: start(es, model, deployment_id=model + "-2"))
+    refused(400, "Model IDs must be unique. Requested model ID [.rerank-v1-elasticsearch] matches "
+                 "existing model IDs but must not.",
+            call=lambda: start(es, model, deployment_id=".rerank-v1-elasticsearch"))
+    start(es, model, deployment_id="taken")
+    answer = put(server, "text_embedding", "taken", {
+        "model_id": model, "num_allocations": 1, "num_threads": 1})
+    assert answer.status == 400 and "Inference endpoint IDs must be unique." in answer.reason
+    es.ml.delete_trained_model(model_id=model + "-2", force=True)
+
+
 def test_an_alias_is_asked(es, model):
     es.ml.put_trained_model_alias(model_id=model, model_alias="an_alias")
     start(es, model)

@@ -30,13 +30,48 @@ static struct err *find_folder(struct models *m, struct str model_id, struct are
     return NULL;
 }
 
+static struct err *several(struct str id, struct trained_model *const *list, size_t n)
+{
+    struct buf names;
+    buf_init(&names, 1024); /* enough to see what went wrong */
+    for (size_t i = 0; i < n; i++)
+        buf_printf(&names, "%s%.*s", i ? ", " : "", STR_ARG(list[i]->model_id));
+    struct err *err = err_status(400,
+                                 "cannot deploy more than one model at the same time; [%.*s] "
+                                 "matches models [%.*s]",
+                                 STR_ARG(id), STR_ARG(buf_str(&names)));
+    buf_deinit(&names);
+    return err;
+}
+
+/* An id, an alias, or a pattern that means one model. */
+static struct err *find_one(struct models *m, struct str id, struct arena *a,
+                            struct trained_model **out)
+{
+    struct trained_model **list;
+    size_t n;
+    if (str_find_char(id, '*') == SIZE_MAX && str_find_char(id, ',') == SIZE_MAX)
+        return registry_get(m->registry, id, out);
+    TRY(registry_find(m->registry, id, true, a, &list, &n));
+    struct err *err = NULL;
+    if (n == 0)
+        err = snapshot_unknown(id);
+    else if (n > 1)
+        err = several(id, list, n);
+    else
+        *out = trained_model_ref(list[0]);
+    for (size_t i = 0; i < n; i++)
+        trained_model_unref(list[i]);
+    return err;
+}
+
 struct err *source_find(struct models *m, struct str id, struct arena *a, struct source *out)
 {
     struct model_files files;
     *out = (struct source){0};
     if (!m->registry)
         return find_folder(m, id, a, out);
-    TRY(registry_get(m->registry, id, &out->model));
+    TRY(find_one(m, id, a, &out->model));
     out->model_id = out->model->model_id;
     struct err *err = registry_files(m->registry, out->model, a, &files);
     if (err) {
