@@ -335,6 +335,9 @@ static struct err *open_models(struct server *s)
                                .store = s->store,
                                .processors = s->processors,
                                .memory_bytes = machine_memory() / 100 * (uint64_t)c->model_memory,
+                               .scale_interval_ms = c->scale_interval,
+                               .scale_to_zero_ms = c->scale_to_zero,
+                               .scale_cooldown_ms = c->scale_cooldown,
                                .node_id = id.node_id,
                                .node_name = c->node_name,
                                .queue_capacity = (size_t)c->model_queue};

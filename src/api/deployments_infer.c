@@ -77,7 +77,7 @@ static void infer_done(struct infer_docs *docs, struct err *e)
         err_free(e);
         return;
     }
-    if (e && m->timed_out) {
+    if (e && m->timed_out && e->kind != ERR_DEPLOYMENT_TIMEOUT) {
         struct str time = time_text(r->arena, docs->call.timeout_ms);
         err_free(e);
         e = err_status(408, "timeout [%.*s] waiting for inference result", STR_ARG(time));

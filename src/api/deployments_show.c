@@ -184,6 +184,21 @@ static void nodes(const struct api *api, const struct deployment_view *v, struct
     json_end(w);
 }
 
+/* Beyond Elasticsearch: why there are as many allocations as there are. */
+static void scaling(const struct deployment_scaling *sc, struct json_out *w)
+{
+    json_key(w, "scaling");
+    json_obj(w);
+    json_key_f64(w, "needed_number_of_allocations", sc->needed);
+    json_key_f64(w, "estimated_request_rate", sc->rate);
+    json_key_f64(w, "estimated_inference_time_ms", sc->seconds * 1000);
+    if (sc->reason) {
+        json_key_cstr(w, "last_change", sc->reason);
+        json_key_i64(w, "last_change_time", sc->changed_ms);
+    }
+    json_end(w);
+}
+
 void deployment_stats_render(const struct api *api, const struct deployment_view *v,
                              struct json_out *w)
 {
@@ -197,6 +212,7 @@ void deployment_stats_render(const struct api *api, const struct deployment_view
     if (v->has_adaptive) {
         json_key(w, "adaptive_allocations");
         adaptive_render(w, &v->adaptive);
+        scaling(&v->scaling, w);
     }
     json_key_i64(w, "queue_capacity", v->queue_capacity);
     json_key_cstr(w, "state", phase_name(v->phase));

@@ -227,7 +227,7 @@ static void flight_fail(struct sink *sink, struct err *e)
         flight_go(f);
         return;
     }
-    if (f->timed_out) {
+    if (f->timed_out && e->kind != ERR_DEPLOYMENT_TIMEOUT) {
         err_free(e);
         e = inference_timeout_err(f->call);
     }

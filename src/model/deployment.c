@@ -123,11 +123,15 @@ void deployment_unreserve(struct deployment *d, size_t n)
         pthread_cond_broadcast(&d->work); /* time to leave */
 }
 
-static struct flight *take_pending(struct deployment *d)
+struct flight *deployment_take_pending(struct deployment *d)
 {
     struct flight *first = d->pending;
-    for (struct flight *f = first; f; f = f->next)
+    for (struct flight *f = first; f; f = f->next) {
         f->pending = false;
+        if (f->unplaced)
+            atomic_fetch_sub(&d->models->n_unplaced, 1);
+        f->unplaced = false;
+    }
     d->pending = NULL;
     d->pending_end = &d->pending;
     return first;
@@ -141,6 +145,14 @@ static void fail_pending(struct flight *f, struct err *err)
         flight_fail(f, err_copy(err));
     }
     err_free(err);
+}
+
+void deployment_fail_pending(struct deployment *d, struct err *err)
+{
+    pthread_mutex_lock(&d->lock);
+    struct flight *pending = deployment_take_pending(d);
+    pthread_mutex_unlock(&d->lock);
+    fail_pending(pending, err);
 }
 
 /* Nothing runs what waits when there are no allocations. */
@@ -163,7 +175,7 @@ void deployment_end(struct deployment *d, bool drain, struct waiter *w)
     d->phase = STOPPING;
     d->draining = drain;
     struct sequence *waiting = take_waiting(d);
-    struct flight *pending = take_pending(d);
+    struct flight *pending = deployment_take_pending(d);
     if (w) {
         w->next = d->stop_waiters;
         d->stop_waiters = w;
@@ -222,7 +234,7 @@ static const char *intern(const char *text)
     return known;
 }
 
-static void go(struct flight *pending)
+void flights_go(struct flight *pending)
 {
     struct flight *next;
     for (; pending; pending = next) {
@@ -245,8 +257,9 @@ static void set_started(struct deployment *d, struct allocation *fresh, struct e
     } else if (!stopped) {
         d->phase = STARTED;
         d->n_allocations = d->most_assigned = n;
+        d->grown_ms = clock_mono_ms();
     }
-    struct flight *pending = take_pending(d);
+    struct flight *pending = deployment_take_pending(d);
     struct waiter *start = d->start_waiters, *ended = deployment_ended(d);
     d->start_waiters = NULL;
     pthread_mutex_unlock(&d->lock);
@@ -263,7 +276,7 @@ static void set_started(struct deployment *d, struct allocation *fresh, struct e
     if (err)
         fail_pending(pending, stopped ? deployment_is_stopping(d) : deployment_is_failed(d));
     else
-        go(pending);
+        flights_go(pending);
     waiters_post(start, err);
     waiters_post(ended, NULL);
 }
@@ -358,6 +371,7 @@ static void start_work(void *job)
         remove_failed(d);
     set_started(d, fresh, err);
     pthread_mutex_unlock(&d->admin);
+    steward_wake(m->steward);
     arena_free(a);
     models_reap(m);
     deployment_unref(d);

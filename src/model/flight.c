@@ -124,7 +124,7 @@ static void flight_land(struct loop_msg *msg)
     call->on_cancel = NULL;
     call->stage = NULL;
     struct err *err = atomic_exchange(&f->err, NULL);
-    if (flight_cancelled(f)) {
+    if (flight_cancelled(f) && !(err && err->kind == ERR_DEPLOYMENT_TIMEOUT)) {
         err_free(err);
         err = is_cancelled();
     }
@@ -346,6 +346,9 @@ static void remove_pending(struct deployment *d, struct flight *f)
     if (!f->next)
         d->pending_end = at;
     f->pending = false;
+    if (f->unplaced)
+        atomic_fetch_sub(&d->models->n_unplaced, 1);
+    f->unplaced = false;
 }
 
 /* Under d->lock: a call whose time was over counts, a client that left does not. */
@@ -356,6 +359,21 @@ static void count_timeout(struct flight *f)
         return;
     for (size_t i = 0; i < f->n; i++)
         f->deployment->numbers.timeouts += !f->queued || atomic_load(&f->documents[i].left) > 0;
+}
+
+/* What a call is told that waited for its deployment until its time was over. */
+static struct err *waited_in_vain(const struct flight *f)
+{
+    const struct call *call = f->call;
+    long long ms = (long long)call->timeout_ms;
+    bool whole = ms % 1000 == 0;
+    if (!call->deadline_ms || clock_mono_ms() < call->deadline_ms)
+        return is_cancelled();
+    return err_new(ERR_DEPLOYMENT_TIMEOUT,
+                   "Timed out after [%lld%s] waiting for trained model deployment [%.*s] to start. "
+                   "Use the trained model stats API to track the state of the deployment and try "
+                   "again once it has started.",
+                   whole ? ms / 1000 : ms, whole ? "s" : "ms", STR_ARG(f->deployment->id));
 }
 
 static void flight_cancel(struct call *call)
@@ -379,7 +397,7 @@ static void flight_cancel(struct call *call)
     }
     pthread_mutex_unlock(&d->lock);
     if (pending)
-        flight_fail(f, is_cancelled());
+        flight_fail(f, waited_in_vain(f));
     for (; removed; removed = next) {
         next = removed->next;
         flight_part_done(f, NULL);
@@ -387,6 +405,36 @@ static void flight_cancel(struct call *call)
 }
 
 /* --- the beginning --- */
+
+static void wait_in_line(struct deployment *d, struct flight *f)
+{
+    f->pending = true;
+    *d->pending_end = f;
+    d->pending_end = &f->next;
+}
+
+/* Most calls, of all deployments together, that wait for a first allocation; this one counted
+ * (adaptive_allocations.md 7). */
+#define MOST_UNPLACED 100
+
+/* The deployment has no allocation. The call waits for one where the scaler may make one. */
+static struct err *admit_at_zero(struct deployment *d, struct flight *f)
+{
+    if (!d->has_adaptive || !d->adaptive.enabled || (d->adaptive.has_min && d->adaptive.min > 0))
+        return err_status(409, "Trained model deployment [%.*s] is not allocated to any nodes",
+                          STR_ARG(d->id));
+    if (atomic_fetch_add(&d->models->n_unplaced, 1) + 1 >= MOST_UNPLACED) {
+        atomic_fetch_sub(&d->models->n_unplaced, 1);
+        d->numbers.rejected += (int64_t)f->n;
+        return err_new(ERR_TOO_MANY,
+                       "Rejected inference request waiting for an allocation of deployment [%.*s]. "
+                       "Too many pending requests",
+                       STR_ARG(d->id));
+    }
+    f->unplaced = true;
+    d->tended.woken = true;
+    return NULL;
+}
 
 /* Lets the call in, or says why not. A call larger than the whole queue is let into an empty one.
  */
@@ -401,13 +449,12 @@ static struct err *admit(struct deployment *d, struct flight *f)
         d->numbers.rejected += (int64_t)f->n;
         return err_new(ERR_TOO_MANY, "inference process queue is full. Unable to execute command");
     }
+    if (d->phase == STARTED && d->wanted == 0)
+        TRY(admit_at_zero(d, f));
     d->n_reserved += f->n;
     metric_add(METRIC_LOCAL_QUEUE, (int64_t)f->n);
-    if (d->phase == STARTING) {
-        f->pending = true;
-        *d->pending_end = f;
-        d->pending_end = &f->next;
-    }
+    if (d->phase == STARTING || f->unplaced)
+        wait_in_line(d, f);
     return NULL;
 }
 
@@ -428,7 +475,8 @@ void flight_start(struct deployment *d, struct call *call, struct infer_docs *in
 {
     struct flight *f = flight_new(d, call, infer);
     struct err *err = NULL;
-    bool pending = false;
+    bool pending = false, wakes = false;
+    struct models *m = d->models;
     if (!infer && (!f->head || f->n == 0 || f->n > UINT32_MAX))
         err = cannot_do(d, call);
     if (!err) {
@@ -437,6 +485,7 @@ void flight_start(struct deployment *d, struct call *call, struct infer_docs *in
         pthread_mutex_lock(&d->lock);
         err = admit(d, f);
         pending = f->pending;
+        wakes = f->unplaced;
         pthread_mutex_unlock(&d->lock);
     }
     if (err) {
@@ -445,6 +494,8 @@ void flight_start(struct deployment *d, struct call *call, struct infer_docs *in
         call_fail(call, infer, err);
         return;
     }
+    if (wakes)
+        steward_wake(m->steward);
     if (!pending)
         flight_go(f);
 }

@@ -23,6 +23,9 @@ struct models *models_new(const struct models_options *o, struct pool *pool)
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->idle, NULL);
     m->deployments = map_new();
+    m->steward = steward_new(m, o->scale_interval_ms ? o->scale_interval_ms : 10000,
+                             o->scale_cooldown_ms ? o->scale_cooldown_ms : 300000,
+                             o->scale_to_zero_ms ? o->scale_to_zero_ms : 86400000);
     return m;
 }
 
@@ -90,6 +93,7 @@ void models_free(struct models *m)
 {
     if (!m)
         return;
+    steward_free(m->steward);
     for (struct deployment *d; (d = take_any(m));) {
         deployment_end(d, false, NULL);
         deployment_unref(d);

@@ -30,6 +30,8 @@ struct models_options {
     int processors;        /* node.processors: bound on threads */
     size_t queue_capacity; /* documents waiting per deployment that says nothing; 1024 */
     uint64_t memory_bytes; /* for all deployments, by the formula of memory.h; 0: no bound */
+    /* Of adaptive allocations; 0: 10 s, 5 min, 24 h (adaptive_allocations.md 6). */
+    int64_t scale_interval_ms, scale_cooldown_ms, scale_to_zero_ms;
     const char *node_id, *node_name; /* for texts; NULL: "node" */
     /* Borrowed. NULL: no models but the folders of `path`; deployments are not kept. */
     struct registry *registry;
@@ -136,6 +138,14 @@ struct deployment_numbers {
     double average_ms_last_minute;
 };
 
+/* What whoever scales a deployment reckons with. */
+struct deployment_scaling {
+    double needed;        /* allocations, by load alone */
+    double rate, seconds; /* requests a second, and how long one takes, as estimated */
+    const char *reason;   /* of the last change; static; NULL: there was none */
+    int64_t changed_ms;   /* wall clock */
+};
+
 /* A deployment as _stats and the assignment show it; texts in the arena given. */
 struct deployment_view {
     struct str id, model_id;
@@ -151,6 +161,7 @@ struct deployment_view {
     uint64_t memory_bytes; /* what it needs, by the formula */
     struct str input_field;
     struct deployment_numbers numbers;
+    struct deployment_scaling scaling; /* with adaptive allocations */
 };
 bool deployment_view(struct models *, struct str id, struct arena *, struct deployment_view *out);
 /* All, sorted by id. */

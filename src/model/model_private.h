@@ -36,6 +36,7 @@
 #include "nlp.h"
 #include "numbers.h"
 #include "recall.h"
+#include "steward.h"
 #include "tokenizer.h"
 #include "trained_model.h"
 
@@ -54,6 +55,8 @@ struct models {
     struct registry *registry;
     struct store *store;
     struct pool *pool;
+    struct steward *steward;
+    atomic_uint n_unplaced; /* calls that wait for a first allocation, of all deployments */
     pthread_mutex_t lock;
     pthread_cond_t idle; /* n_jobs or n_threads fell; a part has loaded */
     struct map *deployments;
@@ -176,6 +179,8 @@ struct deployment {
     int wanted;        /* num_allocations */
     int n_allocations; /* running */
     int most_assigned;
+    int64_t grown_ms; /* clock_mono_ms: when the youngest allocation started */
+    struct tended tended;
     bool starting; /* the job that starts it has not ended */
     struct numbers numbers;
     double ms_per_token, ms_off; /* of runs, lately: mean and mean deviation; 0: none yet */
@@ -195,6 +200,15 @@ struct waiter *deployment_ended(struct deployment *);
 struct err *deployment_is_stopping(const struct deployment *);
 struct err *deployment_is_failed(const struct deployment *); /* FAILED only */
 struct err *deployment_unknown(struct str id);
+/* update.c: deployment_update, here and now. `done_out`: the number is what was asked for; going to
+ * zero is left for later while anything waits. Takes d->admin: pool, steward. */
+struct err *deployment_change_now(struct deployment *, const struct deployment_change *,
+                                  bool *done_out);
+/* Calls that wait for it to start, or for its first allocation. With d->lock held: taken out. */
+struct flight *deployment_take_pending(struct deployment *);
+void flights_go(struct flight *pending);
+/* Takes the err. */
+void deployment_fail_pending(struct deployment *, struct err *);
 /* How many of the allocations wanted fit the processors. */
 int deployment_fits(const struct deployment *, int wanted);
 /* With d->lock held: n documents wait no longer. */
@@ -272,6 +286,7 @@ struct flight {
     struct loop_msg msg;
     struct flight *next;  /* pending */
     bool pending, queued; /* d->lock */
+    bool unplaced;        /* pending, and counted in n_unplaced; d->lock */
     struct call *call;
     struct infer_docs *infer;      /* of call; NULL: an endpoint's */
     struct deployment *deployment; /* a reference */

@@ -9,6 +9,7 @@
 #define BUSY_DOWN        0.85  /* below which there may be one fewer */
 #define MOST_ALLOCATIONS 32    /* where no max is set */
 #define UNKNOWN_TIME     1.0   /* seconds, until one was measured */
+#define LEAST_TIME       1e-5  /* of answers from the cache, which count as requests too */
 
 /* A round comes early when what waits is more than this many seconds of work for the allocations
  * there are, and no sooner than this many milliseconds after the last. */
@@ -160,7 +161,11 @@ static void read_round(const struct scaling *s, const struct scaling_view *v, in
     out->seconds = (double)(now_ms - s->round_ms) / 1000;
     out->requests =
         completed + grown(v->counts.failed, s->counts.failed) + grown(v->waiting, s->waiting);
-    out->time = completed > 0 ? (v->counts.busy_seconds - s->counts.busy_seconds) / completed : -1;
+    out->time = -1;
+    if (completed > 0) {
+        double mean = (v->counts.busy_seconds - s->counts.busy_seconds) / completed;
+        out->time = mean > LEAST_TIME ? mean : LEAST_TIME;
+    }
 }
 
 /* Fewer, although there have just been more: it would only have to grow again. */

@@ -237,6 +237,23 @@ static void a_growing_queue_brings_a_round_early(void **state)
     assert_true(d.allocations > 1);
 }
 
+/* Answers from the cache take no time of an allocation, and are no load. */
+static void cached_answers_are_no_load(void **state)
+{
+    (void)state;
+    struct scaling s;
+    struct scaling_decision d;
+    struct scaling_view v = {.started = true, .allocations = 1};
+    scaling_init(&s, 1, 0);
+    for (int64_t now = 10000; now < 200000; now += 10000) {
+        scaling_round(&s, &v, &rounds, now, &d);
+        assert_int_equal(d.allocations, NONE);
+        v.counts.completed += 100000;
+    }
+    assert_true(s.scaler.time.known);
+    assert_false(isnan(s.scaler.time.value));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -248,6 +265,7 @@ int main(void)
         cmocka_unit_test(shrinks_only_after_the_cooldown),
         cmocka_unit_test(nothing_is_decided_while_it_starts),
         cmocka_unit_test(a_growing_queue_brings_a_round_early),
+        cmocka_unit_test(cached_answers_are_no_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,10 +3,17 @@
 #include <stdlib.h>
 
 #include "bug.h"
+#include "clock.h"
 #include "log.h"
 #include "model_private.h"
 
 #define MAX_ALLOCATIONS 1024
+
+/* With d->lock held: nobody would be left to run what waits. */
+static bool must_stay(const struct deployment *d, int n)
+{
+    return n == 0 && (d->n_reserved || d->pending || d->queue.n);
+}
 
 /* Makes what is missing. Those that are too many see it themselves once they have no batch. */
 static struct err *scale_to(struct deployment *d, int n)
@@ -14,20 +21,28 @@ static struct err *scale_to(struct deployment *d, int n)
     pthread_mutex_lock(&d->lock);
     enum deployment_phase phase = d->phase;
     int missing = deployment_fits(d, n) - d->n_allocations;
-    if (phase == STARTED && missing <= 0)
+    struct flight *pending = NULL;
+    if (phase == STARTED && missing <= 0 && !must_stay(d, n)) {
         d->wanted = n;
+        if (n > 0) /* an allocation that was about to leave stays for them */
+            pending = deployment_take_pending(d);
+    }
     pthread_cond_broadcast(&d->work);
     pthread_mutex_unlock(&d->lock);
     if (phase == STOPPING)
         return deployment_is_stopping(d);
-    if (missing <= 0)
+    if (missing <= 0) {
+        flights_go(pending);
         return NULL;
+    }
     struct allocation *fresh;
     TRY(allocations_new(d, missing, &fresh));
     pthread_mutex_lock(&d->lock);
     bool stopped = d->phase == STOPPING;
     if (!stopped) {
+        pending = deployment_take_pending(d);
         d->wanted = n;
+        d->grown_ms = clock_mono_ms();
         d->n_allocations += missing;
         if (d->n_allocations > d->most_assigned)
             d->most_assigned = d->n_allocations;
@@ -38,6 +53,7 @@ static struct err *scale_to(struct deployment *d, int n)
         return deployment_is_stopping(d);
     }
     allocations_run(fresh);
+    flights_go(pending);
     return NULL;
 }
 
@@ -108,6 +124,18 @@ static struct err *update(struct deployment *d, const struct deployment_change *
     return d->by_api ? remember(d) : NULL;
 }
 
+struct err *deployment_change_now(struct deployment *d, const struct deployment_change *c,
+                                  bool *done_out)
+{
+    pthread_mutex_lock(&d->admin);
+    struct err *err = update(d, c);
+    pthread_mutex_unlock(&d->admin);
+    pthread_mutex_lock(&d->lock);
+    *done_out = !err && d->wanted == c->number;
+    pthread_mutex_unlock(&d->lock);
+    return err;
+}
+
 struct update {
     struct deployment *d;
     struct deployment_change change;
@@ -125,6 +153,7 @@ static void update_work(void *job)
     if (!err)
         log_info("deployment updated", LOG_S("deployment_id", d->id),
                  LOG_I("allocations", d->wanted));
+    steward_wake(m->steward);
     waiter_post(u->waiter, err);
     free(u);
     models_reap(m);

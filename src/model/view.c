@@ -117,6 +117,11 @@ static void show(struct deployment *d, struct arena *a, struct deployment_view *
     out->cache_bytes = d->cache_bytes > 0 ? d->cache_bytes : 0;
     out->has_adaptive = d->has_adaptive;
     out->adaptive = d->adaptive;
+    out->scaling = (struct deployment_scaling){.needed = d->tended.needed,
+                                               .rate = d->tended.rate,
+                                               .seconds = d->tended.seconds,
+                                               .reason = d->tended.reason,
+                                               .changed_ms = d->tended.changed_ms};
     out->reason = reason_of(d, a);
     if (d->failure)
         out->failure = arena_dup(a, str_c(d->failure));
