@@ -11,6 +11,7 @@ struct ml_infer {
     struct str ignored; /* names the path has given already */
     struct request *request;
     struct loop_timer timer, cancel_soon;
+    struct usage_pass pass; /* of the caller's API key */
     bool timed_out;
 };
 
@@ -50,6 +51,23 @@ static struct err *infer_body(const struct request *r, struct ml_infer *out)
     return body_parse(&b, &parser, r->body, out);
 }
 
+/* --- the caller's API key: what it may, and what it has used --- */
+
+static struct err *admit(struct infer_docs *docs, struct str deployment_id)
+{
+    struct ml_infer *m = (struct ml_infer *)docs;
+    struct request *r = m->request;
+    return security_admit(r->api->parts.security, r->user, deployment_id, &m->pass);
+}
+
+/* Before anything of its end is told. A call that failed has used no tokens. */
+static void settle(struct ml_infer *m, bool answered)
+{
+    if (m->pass.row)
+        security_settle(m->request->api->parts.security, &m->pass, answered ? m->docs.tokens : 0,
+                        0);
+}
+
 /* --- the end --- */
 
 static void answer(struct ml_infer *m)
@@ -73,6 +91,7 @@ static void infer_done(struct infer_docs *docs, struct err *e)
     struct request *r = m->request;
     loop_timer_cancel(&m->timer);
     loop_timer_cancel(&m->cancel_soon);
+    settle(m, !e);
     if (!request_back(r)) {
         err_free(e);
         return;
@@ -132,6 +151,7 @@ void post_ml_infer(struct request *r)
 {
     struct ml_infer *m = arena_alloc(r->arena, sizeof *m);
     m->request = r;
+    m->docs.admit = admit;
     m->docs.done = infer_done;
     struct err *e = infer_read(r, m);
     if (e) {

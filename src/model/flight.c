@@ -108,6 +108,8 @@ static void tell(struct flight *f, const struct nlp_result *const *results)
         f->infer->config = &f->config;
         f->infer->results = results;
         f->infer->n_docs = f->n;
+        for (size_t i = 0; i < f->n_sequences; i++)
+            f->infer->tokens += f->sequences[i].n_tokens;
         f->infer->done(f->infer, NULL);
         return;
     }

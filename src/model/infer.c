@@ -47,6 +47,17 @@ static void search_work(void *job)
     s->err = find_by_registry(s);
 }
 
+/* Asks the caller whether this deployment may answer; takes the reference. */
+static void start(struct deployment *d, struct infer_docs *infer)
+{
+    struct err *err = infer->admit ? infer->admit(infer, d->id) : NULL;
+    if (err)
+        call_fail(&infer->call, infer, err);
+    else
+        flight_start(d, &infer->call, infer);
+    deployment_unref(d);
+}
+
 static void search_done(void *job)
 {
     struct search *s = job;
@@ -55,9 +66,7 @@ static void search_done(void *job)
         infer->done(infer, s->err);
         return;
     }
-    struct deployment *d = s->found;
-    flight_start(d, &infer->call, infer);
-    deployment_unref(d);
+    start(s->found, infer);
 }
 
 void deployment_infer(struct models *m, struct str id, struct infer_docs *infer)
@@ -66,8 +75,7 @@ void deployment_infer(struct models *m, struct str id, struct infer_docs *infer)
     if (!d)
         d = deployment_of_model(m, id);
     if (d) {
-        flight_start(d, &infer->call, infer);
-        deployment_unref(d);
+        start(d, infer);
         return;
     }
     if (!m->registry) {

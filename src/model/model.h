@@ -190,11 +190,15 @@ struct infer_docs {
     struct call call;
     const struct json *docs;   /* an array of objects */
     const struct json *update; /* inference_config; NULL: none */
+    /* Once it is known which deployment answers, on the loop: an err refuses the call. NULL: none
+     * is asked. `deployment_id` is borrowed until it returns. */
+    struct err *(*admit)(struct infer_docs *, struct str deployment_id);
     void (*done)(struct infer_docs *, struct err *);
     /* Without an err; borrowed until done returns. */
     const struct nlp_config *config;
     const struct nlp_result *const *results; /* [n_docs] */
     size_t n_docs;
+    int64_t tokens; /* that were run for it, special ones included; none for what the cache had */
 };
 /* The elements of "inference_results", into an array that is open. */
 void infer_docs_render(const struct infer_docs *, struct json_out *);
