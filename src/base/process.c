@@ -25,19 +25,21 @@ static long long open_files(void)
 
 static void render_memory(struct buf *out)
 {
-    unsigned long long size = 0, resident = 0;
-    char value[32];
+    int64_t size, resident;
+    struct str line, pages;
+    char text[256], value[32];
     FILE *f = fopen("/proc/self/statm", "re");
     if (!f)
         return;
-    bool read = fscanf(f, "%llu %llu", &size, &resident) == 2;
+    line = (struct str){text, fread(text, 1, sizeof text, f)};
     fclose(f);
-    if (!read)
+    if (!str_split(&line, ' ', &pages) || !str_to_i64(pages, &size) ||
+        !str_split(&line, ' ', &pages) || !str_to_i64(pages, &resident))
         return;
-    unsigned long long page = (unsigned long long)sysconf(_SC_PAGESIZE);
-    snprintf(value, sizeof value, "%llu", resident * page);
+    long long page = sysconf(_SC_PAGESIZE);
+    snprintf(value, sizeof value, "%lld", (long long)resident * page);
     gauge(out, "process_resident_memory_bytes", "gauge", "Memory in use", value);
-    snprintf(value, sizeof value, "%llu", size * page);
+    snprintf(value, sizeof value, "%lld", (long long)size * page);
     gauge(out, "process_virtual_memory_bytes", "gauge", "Addresses in use", value);
 }
 

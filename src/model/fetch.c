@@ -228,8 +228,9 @@ static struct err *check_length(const struct fetch *f, const struct http_headers
     if (f->size < 0 || !http_header_get(h, STR("content-length"), &v) || !str_to_i64(v, &n) ||
         n == f->size - f->have)
         return NULL;
+    int64_t whole = n > INT64_MAX - f->have ? INT64_MAX : n + f->have; /* a liar's length */
     return err_new(ERR_INTERNAL, "Model size does not match, expected [%lld] but got [%lld]",
-                   (long long)f->size, (long long)(n + f->have));
+                   (long long)f->size, (long long)whole);
 }
 
 static void fail_now(struct loop_timer *t)
