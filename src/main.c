@@ -158,6 +158,7 @@ static void begin_drain(struct server *s, int signal)
         return;
     }
     s->stopping = true;
+    api_drain(s->api);
     log_info("draining", LOG_I("signal", signal), LOG_I("grace_ms", s->config.node_shutdown_grace));
     atomic_store(&s->draining, s->n_loops);
     loop_timer_set(s->loops[0], &s->grace, clock_mono_ms() + s->config.node_shutdown_grace,
@@ -408,7 +409,8 @@ static struct err *open_api(struct server *s)
                               .packages = s->packages,
                               .security = s->security,
                               .audit = s->audit,
-                              .pool = s->pool};
+                              .pool = s->pool,
+                              .store = s->store};
     s->api = api_new(&o, &parts);
     return NULL;
 }

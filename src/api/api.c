@@ -4,6 +4,7 @@
 
 #include "bug.h"
 #include "clock.h"
+#include "readiness.h"
 #include "request.h"
 #include "security_api.h"
 
@@ -20,6 +21,7 @@ struct api *api_new(const struct api_options *options, const struct api_parts *p
     api->options.publish_host = mem_strdup(options->publish_host);
     api->parts = *parts;
     api->started_wall_ms = clock_wall_ms();
+    api->readiness = readiness_new(parts->store, parts->pool);
     api->router = router_new();
     routes_add(api->router);
     security_routes_add(api->router);
@@ -41,7 +43,13 @@ void api_free(struct api *api)
     free_text(api->options.node_id);
     free_text(api->options.publish_host);
     router_free(api->router);
+    readiness_free(api->readiness);
     free(api);
+}
+
+void api_drain(struct api *api)
+{
+    readiness_drain(api->readiness);
 }
 
 void api_set_port(struct api *api, int port)

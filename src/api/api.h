@@ -38,6 +38,7 @@ struct api_parts {
     struct security *security;
     struct audit *audit; /* NULL: none is kept */
     struct pool *pool;   /* for what may wait */
+    struct store *store; /* whose health _health/ready tells */
 };
 
 struct api *api_new(const struct api_options *, const struct api_parts *); /* copies the texts */
@@ -46,6 +47,9 @@ const struct http_server_hooks *api_hooks(void); /* their ctx is the struct api 
 
 /* http_server_options.fixed_headers: every answer names the product, protocol errors too. */
 extern const char api_fixed_headers[];
+
+/* From now on _health/ready says so. Thread: any. */
+void api_drain(struct api *);
 
 /* The port is known only after listening; before the loops run. */
 void api_set_port(struct api *, int port);

@@ -64,6 +64,7 @@ void get_ml_info(struct request *);
 
 /* health.c */
 void get_health(struct request *);
+void get_ready(struct request *);
 void get_metrics(struct request *);
 
 #endif

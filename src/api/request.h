@@ -79,6 +79,7 @@ struct api {
     struct api_options options;
     struct api_parts parts;
     struct router *router;
+    struct readiness *readiness;
     int64_t started_wall_ms;
 };
 

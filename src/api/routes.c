@@ -177,6 +177,7 @@ static const struct route routes[] = {
      cat_model_params, ROUTE_CAT, cat_trained_models},
 
     {HTTP_GET, "/_health", PRIV_NONE, "", NULL, ROUTE_OPEN, get_health},
+    {HTTP_GET, "/_health/ready", PRIV_NONE, "", NULL, ROUTE_OPEN, get_ready},
     {HTTP_GET, "/_prometheus/metrics", PRIV_MONITOR, "cluster:monitor/prometheus/metrics", NULL,
      ROUTE_TEXT, get_metrics},
 };
