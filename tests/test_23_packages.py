@@ -2,6 +2,7 @@
 import hashlib
 import json
 import os
+import platform
 import random
 import threading
 
@@ -94,6 +95,41 @@ def test_without_waiting_the_config_comes_first(fetching, repo):
     assert_whole(fetching, repo)
     lines = [x for x in fetching.log_lines() if x["message"] == "fetching a model"]
     assert lines and lines[-1]["bytes"] == lines[-1]["of"]
+
+
+def stats(server, model=ID):
+    (one,) = server.get(f"{MODELS}/{model}/_stats").json["trained_model_stats"]
+    return one
+
+
+def test_stats_show_how_far_it_has_come(fetching, repo):
+    slow = Slow(40000)
+    repo.script(PT, slow)
+    assert put(fetching, wait=False).status == 200
+    whole = {"download": {"bytes": 40000, "total_bytes": len(repo.files[PT])}}
+    wait_until(lambda: stats(fetching).get("inferd") == whole, 10, "the progress")
+    slow.gate.set()
+    wait_until(lambda: shown(fetching)["fully_defined"], 10, "the package")
+    wait_until(lambda: "inferd" not in stats(fetching), 10, "the end of it")
+
+
+@pytest.mark.parametrize("platform,warned", [
+    (None, None), (platform.machine(), None), ("darwin-aarch64", "darwin-aarch64"),
+    ('x"\r\nSet-Cookie: a', "another platform")])
+def test_a_package_for_another_platform_is_warned_of(spawn, repo, platform, warned):
+    more = {}
+    if platform:
+        more["platform_architecture"] = platform if warned else "linux-" + platform
+    repo.files = package("elser_model_2", "elser_like_text_expansion", **more)
+    answer = put(spawn({"xpack.ml.model_repository": repo.url}))
+    assert answer.status == 200
+    if not warned:
+        assert answer.header("warning") is None
+        return
+    start, text = answer.header("warning").split(" \"")
+    assert start.startswith("299 Elasticsearch-")
+    assert text.startswith(f"The model [{ID}] is made for the platform [{warned}]; ")
+    assert answer.header("set-cookie") is None
 
 
 def test_cuts_cost_only_the_rest(fetching, repo):

@@ -6,6 +6,7 @@
 #include "deployments.h"
 #include "memory.h"
 #include "ml.h"
+#include "package.h"
 
 struct element {
     const struct trained_model *model;  /* NULL: not known (any more) */
@@ -130,6 +131,23 @@ static void inference_stats(const struct deployment_view *v, struct json_out *w)
     json_end(w);
 }
 
+/* How far the files of a package have come; not in Elasticsearch's answer. */
+static void download(const struct api *api, struct str model_id, struct json_out *w)
+{
+    int64_t have, total;
+    if (!packages_progress(api->parts.packages, model_id, &have, &total))
+        return;
+    json_key(w, "inferd");
+    json_obj(w);
+    json_key(w, "download");
+    json_obj(w);
+    json_key_i64(w, "bytes", have);
+    if (total > 0)
+        json_key_i64(w, "total_bytes", total);
+    json_end(w);
+    json_end(w);
+}
+
 static void element_render(const struct api *api, const struct element *e, struct json_out *w)
 {
     json_obj(w);
@@ -146,6 +164,7 @@ static void element_render(const struct api *api, const struct element *e, struc
         json_key(w, "deployment_stats");
         deployment_stats_render(api, e->view, w);
     }
+    download(api, e->model_id, w);
     json_end(w);
 }
 

@@ -93,14 +93,6 @@ static struct err *change_init(struct request *r, struct endpoint_change *c)
     return NULL;
 }
 
-static void warn(struct request *r, struct str text)
-{
-    http_header_add(&r->http->reply_headers, STR("Warning"),
-                    arena_printf(r->arena,
-                                 "299 Elasticsearch-" ES_VERSION "-" ES_BUILD_HASH " \"%.*s\"",
-                                 STR_ARG(text)));
-}
-
 /* The older name of a service: what it has become is answered, and that it has. */
 static void warn_of_elser(struct request *r, const struct endpoint *ep)
 {
@@ -109,14 +101,15 @@ static void warn_of_elser(struct request *r, const struct endpoint *ep)
     const struct json *asked = json_path(r->body, "service_settings", "model_id", NULL);
     if (!json_str(json_get(r->body, "service"), &service) || !str_eq_c(service, "elser") || !model)
         return;
-    warn(r, arena_printf(r->arena,
-                         "The [elser] service is deprecated and will be removed in a future "
-                         "release. Use the [elasticsearch] service instead, with [model_id] set to "
-                         "[%.*s] in the [service_settings]",
-                         STR_ARG(model->s)));
+    reply_warn(
+        r, arena_printf(r->arena,
+                        "The [elser] service is deprecated and will be removed in a future "
+                        "release. Use the [elasticsearch] service instead, with [model_id] set to "
+                        "[%.*s] in the [service_settings]",
+                        STR_ARG(model->s)));
     if (json_is_null(asked))
-        warn(r, STR("Using the [elser] service without a [model_id] is deprecated: the "
-                    "[elasticsearch] service requires [model_id] in the [service_settings]"));
+        reply_warn(r, STR("Using the [elser] service without a [model_id] is deprecated: the "
+                          "[elasticsearch] service requires [model_id] in the [service_settings]"));
 }
 
 static void changed(void *ctx, struct err *e, struct endpoint *ep)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "framing.h"
+#include "handlers.h"
 #include "json_view.h"
 #include "log.h"
 
@@ -178,6 +179,14 @@ void reply_headers(struct request *r)
     struct str id;
     if (http_header_get(r->http->headers, STR("x-opaque-id"), &id) && id.n)
         http_header_add(h, STR("X-Opaque-Id"), id);
+}
+
+void reply_warn(struct request *r, struct str text)
+{
+    http_header_add(&r->http->reply_headers, STR("Warning"),
+                    arena_printf(r->arena,
+                                 "299 Elasticsearch-" ES_VERSION "-" ES_BUILD_HASH " \"%.*s\"",
+                                 STR_ARG(text)));
 }
 
 static void answer(struct request *r, int status, struct str type, struct buf *body)

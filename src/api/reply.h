@@ -12,6 +12,8 @@ void reply_text(struct request *, int status, struct str content_type, struct st
 void reply_err(struct request *, struct err *);
 /* X-Opaque-Id echoed: for whoever answers without the functions above. */
 void reply_headers(struct request *);
+/* A Warning header, as Elasticsearch has them; before the answer. No quotes in the text. */
+void reply_warn(struct request *, struct str text);
 /* {"error":"text","status":N}: ES's short form. */
 void reply_simple(struct request *, int status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

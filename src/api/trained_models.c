@@ -54,6 +54,40 @@ static struct err *put_model(struct ml_call *c)
     return NULL;
 }
 
+#if defined(__x86_64__)
+#define PLATFORM "linux-x86_64"
+#elif defined(__aarch64__)
+#define PLATFORM "linux-aarch64"
+#else
+#define PLATFORM "linux"
+#endif
+
+/* What a repository says becomes no header: quotes or line ends would make another one of it. */
+static bool is_plain(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!word && c != '-' && c != '_' && c != '.')
+            return false;
+    }
+    return s.n <= 64;
+}
+
+/* Such a model is kept all the same: only its quantized weights were made for another machine. */
+static void warn_of_platform(struct request *r, const struct trained_model *m)
+{
+    struct str made_for = m->platform_architecture;
+    if (!made_for.n || str_eq_c(made_for, PLATFORM))
+        return;
+    if (!is_plain(made_for))
+        made_for = STR("another platform");
+    reply_warn(r, arena_printf(r->arena,
+                               "The model [%.*s] is made for the platform [%.*s]; this server runs "
+                               "on [" PLATFORM "]",
+                               STR_ARG(m->model_id), STR_ARG(made_for)));
+}
+
 static void package_registered(void *ctx, struct err *e, struct trained_model *m)
 {
     struct request *r = ctx;
@@ -71,6 +105,7 @@ static void package_registered(void *ctx, struct err *e, struct trained_model *m
     reply_buf_init(&b);
     json_out_init(&w, &b);
     trained_model_render(&w, m, &(struct trained_model_show){0});
+    warn_of_platform(r, m);
     trained_model_unref(m);
     reply_json(r, 200, &b);
 }
