@@ -28,12 +28,14 @@ NOT_CHECKED = re.compile(r"/_stream|/_unified|/_simulate|/_inference/_services|/
 
 
 def modern(node):
-    """OpenAPI 3.0's `nullable` as JSON Schema says it."""
+    """OpenAPI 3.0's `nullable` as JSON Schema says it; what is one of several scalars is any of them."""
     if isinstance(node, list):
         return [modern(n) for n in node]
     if not isinstance(node, dict):
         return node
     node = {k: modern(v) for k, v in node.items() if k not in ("discriminator", "default")}
+    if all(set(n) <= {"type", "nullable", "anyOf"} for n in node.get("oneOf", [{"$ref": ""}])):
+        node["anyOf"] = node.pop("oneOf")  # scalars: numbers are declared twice, texts too
     if node.pop("nullable", False):
         node = {"anyOf": [node, {"type": "null"}]}
     return node

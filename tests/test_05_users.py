@@ -5,7 +5,7 @@ import pytest
 
 from inferd import MARK, basic
 
-USERS, ROLES = "/_security/user", "/_security/role"
+USERS, ROLES, MAPPINGS = "/_security/user", "/_security/role", "/_security/role_mapping"
 PASS = "pw-" + MARK
 
 
@@ -156,6 +156,44 @@ def test_reserved_and_wrong_roles(server):
                  {"metadata": {"inferd": {"endpoints": "a"}}}):
         assert server.put(f"{ROLES}/r", body).status == 400, body
     assert server.put(f"{ROLES}/r", {"cluster": ["manage_ilm", "read_ccr"]}).status == 200
+
+
+def test_a_role_mapping_from_put_to_delete(server):
+    body = {"roles": ["kibana_user"], "metadata": {"v": {"w": 1}}, "rules": {"all": [
+        {"any": [{"field": {"username": "*"}}, {"field": {"groups": ["a", None, 1]}}]},
+        {"except": {"field": {"dn": "x"}}}]}}
+    assert server.put(f"{MAPPINGS}/everyone", body).json == {"role_mapping": {"created": True}}
+    assert server.post(f"{MAPPINGS}/everyone", body).json == {"role_mapping": {"created": False}}
+    shown = {"everyone": {"enabled": True, **body}}
+    assert server.get(f"{MAPPINGS}/everyone").json == shown
+    assert server.put(f"{MAPPINGS}/other", {
+        "enabled": False, "rules": {"field": {"username": "a"}},
+        "role_templates": [{"template": {"source": "{{username}}"}, "format": "string"}]}).status == 200
+    assert set(server.get(MAPPINGS).json) == {"everyone", "other"}
+    assert server.get(f"{MAPPINGS}/everyone,absent").json == shown
+    for name in ("everyone", "other"):
+        assert server.delete(f"{MAPPINGS}/{name}").json == {"found": True}
+    gone = server.delete(f"{MAPPINGS}/everyone")
+    assert (gone.status, gone.json) == (404, {"found": False})
+    assert (server.get(f"{MAPPINGS}/everyone").status, server.get(MAPPINGS).json) == (404, {})
+
+
+def test_wrong_role_mappings(server):
+    rules = {"field": {"username": "*"}}
+    deep = rules
+    for _ in range(40):
+        deep = {"any": [deep]}
+    answer = server.put(f"{MAPPINGS}/m", {})
+    assert answer.reason == ("Validation Failed: 1: role-mapping rules are missing;"
+                             "2: role-mapping roles or role-templates are missing;")
+    for wrong in ({"roles": "a"}, {"roles": [1]}, {"enabled": "yes"}, {"metadata": {"_a": 1}}, {"foo": 1},
+                  {"rules": {}}, {"rules": {"any": rules}}, {"rules": {"any": [1]}}, {"rules": {"other": rules}},
+                  {"rules": {"except": rules}}, {"rules": {"field": {"a": 1, "b": 2}}}, {"rules": deep},
+                  {"rules": {"field": {"a": {}}}}, {"rules": {"any": [], "all": []}},
+                  {"role_templates": [{"template": {"source": "x"}}]}, {"roles": [], "role_templates": [{}]}):
+        answer = server.put(f"{MAPPINGS}/m", {"roles": ["a"], "rules": rules, **wrong})
+        assert answer.status == 400, wrong
+    assert server.get(MAPPINGS).json == {}
 
 
 def test_role_changes_count_at_once_but_not_for_keys(server):

@@ -47,6 +47,9 @@ void put_application_privileges(struct request *);
 void get_application_privileges(struct request *);
 void delete_application_privileges(struct request *);
 void get_own_privileges(struct request *);
+void put_role_mapping(struct request *);
+void get_role_mapping(struct request *);
+void delete_role_mapping(struct request *);
 
 /* security_routes.c */
 void security_routes_add(struct router *);

@@ -1,5 +1,5 @@
-/* security_roles: roles and privileges as resources. What they do is in security/roles.c and
- * applications.c. */
+/* security_roles: roles, role mappings and privileges as resources. What they do is in
+ * security/roles.c, role_mappings.c and applications.c. */
 #include "security_api.h"
 
 void put_role(struct request *r)
@@ -55,4 +55,19 @@ void delete_application_privileges(struct request *r)
 void get_own_privileges(struct request *r)
 {
     security_work(r, user_privileges);
+}
+
+void put_role_mapping(struct request *r)
+{
+    security_work(r, role_mapping_put);
+}
+
+void get_role_mapping(struct request *r)
+{
+    security_work(r, role_mapping_get);
+}
+
+void delete_role_mapping(struct request *r)
+{
+    security_work(r, role_mapping_delete);
 }

@@ -7,6 +7,7 @@
 #define KEY  SEC "/api_key"
 #define USER SEC "/user"
 #define ROLE SEC "/role"
+#define MAP  SEC "/role_mapping"
 
 static const char *const refresh_params[] = {"refresh", NULL};
 static const char *const key_params[] = {
@@ -93,6 +94,16 @@ static const struct route routes[] = {
      delete_role},
     {HTTP_GET, "/_security/_query/role", PRIV_READ_SECURITY, ROLE "/query", NULL, 0, query_role},
     {HTTP_POST, "/_security/_query/role", PRIV_READ_SECURITY, ROLE "/query", NULL, 0, query_role},
+    {HTTP_PUT, "/_security/role_mapping/{name}", PRIV_MANAGE_SECURITY, MAP "/put", refresh_params,
+     ROUTE_BODY, put_role_mapping},
+    {HTTP_POST, "/_security/role_mapping/{name}", PRIV_MANAGE_SECURITY, MAP "/put", refresh_params,
+     ROUTE_BODY, put_role_mapping},
+    {HTTP_GET, "/_security/role_mapping", PRIV_READ_SECURITY, MAP "/get", NULL, 0,
+     get_role_mapping},
+    {HTTP_GET, "/_security/role_mapping/{name}", PRIV_READ_SECURITY, MAP "/get", NULL, 0,
+     get_role_mapping},
+    {HTTP_DELETE, "/_security/role_mapping/{name}", PRIV_MANAGE_SECURITY, MAP "/delete",
+     refresh_params, 0, delete_role_mapping},
     {HTTP_GET, "/_security/privilege/_builtin", PRIV_READ_SECURITY, SEC "/privilege/builtin/get",
      NULL, 0, get_privileges},
     {HTTP_PUT, "/_security/privilege", PRIV_MANAGE_SECURITY, SEC "/privilege/put", refresh_params,

@@ -147,6 +147,7 @@ security_op api_keys_update;
 security_op token_create, token_invalidate, token_unsupported;
 security_op user_put, user_get, user_delete, user_password, user_enable, user_disable, user_query;
 security_op role_put, role_get, role_delete, role_query, roles_put, roles_delete;
+security_op role_mapping_put, role_mapping_get, role_mapping_delete;
 security_op has_privileges, privilege_builtin, user_privileges;
 security_op application_privileges_put, application_privileges_get, application_privileges_delete;
 /* The WWW-Authenticate values, in order. */

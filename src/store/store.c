@@ -54,6 +54,7 @@ struct str store_kind_name(enum store_kind kind)
         [STORE_MODEL_ALIAS] = STR_INIT("model_alias"),
         [STORE_TOKEN] = STR_INIT("token"),
         [STORE_DEPLOYMENT] = STR_INIT("deployment"),
+        [STORE_ROLE_MAPPING] = STR_INIT("role_mapping"),
     };
     BUG_ON(kind >= N_STORE_KINDS);
     return names[kind];

@@ -34,6 +34,7 @@ enum store_kind {
     STORE_MODEL_ALIAS,   /* id: alias; body: names the model */
     STORE_TOKEN,         /* access tokens; holds hashes of them, never the tokens */
     STORE_DEPLOYMENT,    /* id: deployment id; body: what remember.c says */
+    STORE_ROLE_MAPPING,  /* id: name; body: as the API shows it */
     N_STORE_KINDS
 };
 
