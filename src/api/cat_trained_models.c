@@ -73,11 +73,15 @@ static struct str version(struct arena *a, const struct trained_model *m)
     return STR("12.0.0");
 }
 
+static struct str operations(struct arena *a, const struct trained_model *m)
+{
+    return arena_printf(a, "%lld", m->tree ? (long long)tree_operations(m->tree) : 0);
+}
+
 static struct str type(struct arena *a, const struct trained_model *m)
 {
     (void)a;
-    (void)m;
-    return STR("pytorch");
+    return str_c(m->model_type);
 }
 
 /* No data frame analytics made it. */
@@ -101,7 +105,7 @@ static const struct column columns[] = {
     {"heap_size", "hs,modelHeapSize", "the estimated heap size to keep the model in memory", true,
      true, heap_size},
     {"operations", "o,modelOperations", "the estimated number of operations to use the model", true,
-     true, zero},
+     true, operations},
     {"license", "l", "The license level of the model", false, true, license},
     {"create_time", "ct", "The time the model was created", true, true, create_time},
     {"version", "v", "The version of Elasticsearch when the model was created", false, true,

@@ -110,6 +110,8 @@ static uint64_t memory_of(const struct element *e)
 {
     if (e->view)
         return e->view->memory_bytes;
+    if (e->model->tree)
+        return 0; /* it runs in here */
     /* What one allocation of it would need. */
     struct memory_need need = {.model_id = e->model_id,
                                .definition_bytes = e->model->definition_bytes,

@@ -8,6 +8,8 @@
 #include "reply.h"
 
 #define MAX_CONFIG_BYTES ((size_t)4 << 20) /* it is kept in memory and in the store */
+/* With the definition of a tree, which is kept compressed and much smaller. */
+#define MAX_TREE_BYTES (MAX_CONFIG_BYTES + TREE_MAX_TEXT)
 
 static struct str model_id(const struct request *r)
 {
@@ -22,6 +24,12 @@ static void show(struct ml_call *c, const struct trained_model *m, struct traine
     trained_model_render(c->w, m, &show);
 }
 
+static struct err *too_large(struct str id, size_t limit)
+{
+    return err_new(ERR_TOO_LARGE, "the config of model [%.*s] is larger than [%zu] bytes",
+                   STR_ARG(str_sub(id, 0, 256)), limit);
+}
+
 static struct err *check_put(const struct request *r)
 {
     struct str id = model_id(r);
@@ -29,9 +37,8 @@ static struct err *check_put(const struct request *r)
     bool unused;
     TRY(request_query_bool(r, "defer_definition_decompression", false, &unused));
     TRY(request_query_ms(r, "timeout", 30000, &timeout_ms));
-    if (r->http->body.n > MAX_CONFIG_BYTES)
-        return err_new(ERR_TOO_LARGE, "the config of model [%.*s] is larger than [%zu] bytes",
-                       STR_ARG(str_sub(id, 0, 256)), MAX_CONFIG_BYTES);
+    if (r->http->body.n > MAX_TREE_BYTES)
+        return too_large(id, MAX_TREE_BYTES);
     if (models_has_deployment(r->api->parts.models, id))
         return err_status(400,
                           "Cannot create model [%.*s] the id is the same as an current model "
@@ -47,6 +54,11 @@ static struct err *put_model(struct ml_call *c)
     struct trained_model_show how = {0};
     struct str id = model_id(c->request);
     TRY(ml_body(c, &body));
+    size_t n = json_get(body, "definition") ? json_get(body, "definition")->raw_n : 0;
+    n += json_get(body, "compressed_definition") ? json_get(body, "compressed_definition")->raw_n
+                                                 : 0;
+    if (json_raw(body).n - n > MAX_CONFIG_BYTES)
+        return too_large(id, MAX_CONFIG_BYTES);
     TRY(request_query_bool(c->request, "human", false, &how.human));
     TRY(registry_put(c->registry, id, body, NULL, &m));
     show(c, m, how);
@@ -113,6 +125,10 @@ static void package_registered(void *ctx, struct err *e, struct trained_model *m
 /* A built-in model: what it is and its files come from the repository. */
 static void put_package(struct request *r)
 {
+    if (r->http->body.n > MAX_CONFIG_BYTES) {
+        reply_err(r, too_large(model_id(r), MAX_CONFIG_BYTES));
+        return;
+    }
     struct package_order o = {.model_id = model_id(r),
                               .body = r->http->body,
                               .loop = r->http->loop,
@@ -177,6 +193,8 @@ static struct err *get_models(struct ml_call *c)
     TRY(request_query_bool(r, "decompress_definition", true, &decompress));
     TRY(request_query_bool(r, "human", false, &how.human));
     TRY(read_include(r, &how, &definition));
+    how.definition = definition && decompress;
+    how.compressed = definition && !decompress;
     TRY(ml_list(c, &list));
     if (definition && list.n > 1) {
         ml_unlist(&list);

@@ -22,6 +22,52 @@ struct search {
     struct err *err;
 };
 
+/* --- trees: asked here, on the pool --- */
+
+#define MAX_ANSWER_BYTES ((size_t)64 << 20)
+
+static struct err *too_late(const struct infer_docs *infer)
+{
+    if (!atomic_load_explicit(&infer->call.cancelled, memory_order_acquire))
+        return NULL;
+    return err_new(ERR_CANCELLED, "the inference was cancelled");
+}
+
+static struct err *ask_all(const struct trained_model *m, const struct tree_config *config,
+                           struct infer_docs *infer, struct arena *scratch, struct buf *out)
+{
+    struct json_iter it = json_iter(infer->docs);
+    for (const struct json *doc; (doc = json_next(&it));) {
+        struct json_out w;
+        TRY(too_late(infer));
+        if (out->n)
+            buf_char(out, ',');
+        json_out_init(&w, out);
+        tree_infer(m->tree, config, m->model_id, doc, scratch, &w);
+        arena_reset(scratch);
+        if (out->full)
+            return err_new(ERR_TOO_LARGE, "the results are larger than [%zu] bytes",
+                           MAX_ANSWER_BYTES);
+    }
+    return NULL;
+}
+
+static struct err *ask_tree(const struct trained_model *m, struct infer_docs *infer)
+{
+    struct tree_config config;
+    struct buf out;
+    TRY(tree_config_update(infer->call.arena, &m->tree_config, m->model_id, infer->update,
+                           &config));
+    struct arena *scratch = arena_new(ARENA_NO_LIMIT);
+    buf_init(&out, MAX_ANSWER_BYTES);
+    struct err *e = ask_all(m, &config, infer, scratch, &out);
+    if (!e)
+        infer->rendered = arena_dup(infer->call.arena, buf_str(&out));
+    buf_deinit(&out);
+    arena_free(scratch);
+    return e;
+}
+
 static struct err *find_by_registry(struct search *s)
 {
     struct trained_model *model;
@@ -31,6 +77,11 @@ static struct err *find_by_registry(struct search *s)
         return err_new(ERR_NOT_FOUND, "Could not find trained model [%.*s]", STR_ARG(s->id));
     }
     TRY(err);
+    if (model->tree) {
+        err = ask_tree(model, s->infer);
+        trained_model_unref(model);
+        return err;
+    }
     s->found = deployment_of_model(s->models, model->model_id);
     trained_model_unref(model);
     if (s->found)
@@ -62,7 +113,7 @@ static void search_done(void *job)
 {
     struct search *s = job;
     struct infer_docs *infer = s->infer;
-    if (s->err) {
+    if (s->err || !s->found) {
         infer->done(infer, s->err);
         return;
     }
@@ -90,6 +141,8 @@ void deployment_infer(struct models *m, struct str id, struct infer_docs *infer)
 
 void infer_docs_render(const struct infer_docs *infer, struct json_out *w)
 {
+    if (infer->rendered.n)
+        json_put_raw(w, infer->rendered);
     for (size_t i = 0; i < infer->n_docs; i++)
         nlp_render(w, infer->config, infer->results[i]);
 }

@@ -199,6 +199,7 @@ struct infer_docs {
     const struct nlp_result *const *results; /* [n_docs] */
     size_t n_docs;
     int64_t tokens; /* that were run for it, special ones included; none for what the cache had */
+    struct str rendered; /* of trees: the elements, instead of the above */
 };
 /* The elements of "inference_results", into an array that is open. */
 void infer_docs_render(const struct infer_docs *, struct json_out *);

@@ -65,6 +65,14 @@ static struct err *find_one(struct models *m, struct str id, struct arena *a,
     return err;
 }
 
+static struct err *not_deployable(const struct trained_model *model)
+{
+    return err_status(400,
+                      "model [%.*s] of type [%s] cannot be deployed. Only PyTorch models can be "
+                      "deployed",
+                      STR_ARG(model->model_id), model->model_type);
+}
+
 struct err *source_find(struct models *m, struct str id, struct arena *a, struct source *out)
 {
     struct model_files files;
@@ -73,7 +81,9 @@ struct err *source_find(struct models *m, struct str id, struct arena *a, struct
         return find_folder(m, id, a, out);
     TRY(find_one(m, id, a, &out->model));
     out->model_id = out->model->model_id;
-    struct err *err = registry_files(m->registry, out->model, a, &files);
+    struct err *err = out->model->tree ? not_deployable(out->model) : NULL;
+    if (!err)
+        err = registry_files(m->registry, out->model, a, &files);
     if (err) {
         source_deinit(out);
         return err;
@@ -119,7 +129,9 @@ struct err *models_find(struct models *m, struct str id, struct arena *a, struct
         return find_snapshot(m, id, a, out);
     TRY(registry_get(m->registry, id, &model));
     struct err *err = NULL;
-    if (model->kind == MODEL_SNAPSHOT)
+    if (model->tree)
+        *out = (struct model_info){.model_id = arena_dup(a, model->model_id)};
+    else if (model->kind == MODEL_SNAPSHOT)
         err = find_snapshot(m, model->model_id, a, out);
     else
         *out = (struct model_info){
@@ -131,7 +143,7 @@ struct err *models_find(struct models *m, struct str id, struct arena *a, struct
             .max_tokens = model->nlp.tokenization.max_sequence_length,
         };
     if (!err) {
-        out->type = model->kind == MODEL_SNAPSHOT ? NULL : nlp_task_name(model->nlp.task);
+        out->type = model->kind == MODEL_SNAPSHOT ? NULL : trained_model_task(model);
         out->package = model->kind == MODEL_PACKAGE;
     }
     trained_model_unref(model);

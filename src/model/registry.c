@@ -25,6 +25,21 @@ char *registry_folder(const struct registry *r, struct str id)
 
 /* --- one stored model --- */
 
+/* A tree's definition is stored compressed, beside the rest. */
+static void put_body(struct json_out *w, const struct trained_model *m, const struct json *body)
+{
+    struct json_iter it = json_iter(body);
+    json_obj(w);
+    for (const struct json *v; (v = json_next(&it));) {
+        if (m->tree &&
+            (str_eq(v->key, STR("definition")) || str_eq(v->key, STR("compressed_definition"))))
+            continue;
+        json_key_s(w, v->key);
+        json_put_node(w, v);
+    }
+    json_end(w);
+}
+
 struct str registry_document(struct arena *a, const struct trained_model *m,
                              const struct json *body, const struct json *package)
 {
@@ -36,7 +51,9 @@ struct str registry_document(struct arena *a, const struct trained_model *m,
     json_key_str(&w, "created_by", m->created_by);
     json_key_i64(&w, "create_time", m->create_time_ms);
     json_key(&w, "body");
-    json_put_node(&w, body);
+    put_body(&w, m, body);
+    if (m->tree)
+        json_key_str(&w, "compressed_definition", m->definition);
     if (package) {
         json_key(&w, "package");
         json_put_node(&w, package);
@@ -53,6 +70,7 @@ static struct err *read_document(struct trained_model *m, struct str text)
     TRY(json_parse_copy(m->arena, text, &root));
     json_str(json_get(root, "created_by"), &m->created_by);
     json_i64(json_get(root, "create_time"), &m->create_time_ms);
+    json_str(json_get(root, "compressed_definition"), &m->definition);
     const struct json *package = json_get(root, "package");
     m->kind = package ? MODEL_PACKAGE : MODEL_UPLOADED;
     return trained_model_config(m, (struct str){0}, json_get(root, "body"), package);
@@ -61,6 +79,11 @@ static struct err *read_document(struct trained_model *m, struct str text)
 /* What the files are, in the model. */
 static void show_files(struct trained_model *m, const struct definition *d)
 {
+    if (m->tree) {
+        m->definition_bytes = tree_bytes(m->tree);
+        m->fully_defined = true;
+        return;
+    }
     struct err *e = definition_check(d, "");
     m->definition_bytes = d->whole_bytes >= 0 ? d->whole_bytes : e ? d->announced : d->part_bytes;
     m->fully_defined = !e && d->vocabulary_bytes >= 0;

@@ -265,13 +265,13 @@ static struct err *check_reassign(struct str alias, const struct trained_model *
                           "already refers to [%.*s]. Set parameter [reassign] to [true] if "
                           "model_alias should be reassigned.",
                           STR_ARG(alias), STR_ARG(m->model_id), STR_ARG(old->model_id));
-    if (old->nlp.task != m->nlp.task)
+    if (strcmp(trained_model_task(old), trained_model_task(m)) != 0)
         return err_status(400,
                           "cannot reassign model_alias [%.*s] to model [%.*s] with inference "
                           "config type [%s] when it currently refers to a model with inference "
                           "config type [%s]",
-                          STR_ARG(alias), STR_ARG(m->model_id), nlp_task_name(m->nlp.task),
-                          nlp_task_name(old->nlp.task));
+                          STR_ARG(alias), STR_ARG(m->model_id), trained_model_task(m),
+                          trained_model_task(old));
     return NULL;
 }
 

@@ -13,6 +13,12 @@
 
 #include "registry_testing.h"
 
+#define TREE_CONFIG                                                                                \
+    "\"input\":{\"field_names\":[\"a\",\"b\"]},\"inference_config\":{\"regression\":{}}"
+#define TREE                                                                                       \
+    "{" TREE_CONFIG ",\"definition\":{\"trained_model\":{\"tree\":{\"feature_names\":[\"a\"],"     \
+    "\"tree_structure\":[{\"node_index\":0,\"leaf_value\":1.5}]}}}}"
+
 /* --- PUT --- */
 
 static void test_shows_in_elasticsearch_order(void **state)
@@ -85,10 +91,34 @@ static void test_refuses_configs(void **state)
          "[1:2] [trained_model_config] unknown field [model_typ]"},
         {"m", "{\"description\":{}}", ERR_X_CONTENT,
          "[trained_model_config] description doesn't support values of type: START_OBJECT"},
-        {"m", "{\"model_type\":\"tree_ensemble\"}", ERR_X_CONTENT,
-         "failed to parse field [model_type]"},
-        {"m", "{\"input\":{\"field_names\":[\"a\",\"b\"]}}", ERR_X_CONTENT,
+        {"m", "{\"model_type\":\"forest\"}", ERR_X_CONTENT, "failed to parse field [model_type]"},
+        {"m", "{\"model_type\":\"tree_ensemble\",\"inference_config\":{\"regression\":{}}}",
+         ERR_REQUEST,
+         "1: either a model [definition] or [location] must be defined.;2: [input.field_names] "
+         "must "
+         "not be empty;"},
+        {"m", "{\"model_type\":\"pytorch\",\"inference_config\":{\"regression\":{}}}", ERR_REQUEST,
+         "Model [m] of type [pytorch] does not support inference config type [regression]"},
+        {"m",
+         "{\"model_type\":\"pytorch\",\"input\":{\"field_names\":[\"a\",\"b\"]}," OK_CONFIG "}",
+         ERR_ARGUMENT, "must hold exactly one name"},
+        {"m", "{\"input\":{\"field_names\":[\"a\",\"\"]}}", ERR_X_CONTENT,
          "failed to parse field [input]"},
+        {"m", "{\"input\":{\"field_names\":[\"a\"]},\"definition\":{}," OK_CONFIG "}", ERR_REQUEST,
+         "Model [m] of type [tree_ensemble] does not support inference config type"},
+        {"m", "{" TREE_CONFIG ",\"definition\":{},\"compressed_definition\":\"\"}", ERR_REQUEST,
+         "both [compressed_definition] and [definition] cannot be set."},
+        {"m", "{" TREE_CONFIG ",\"compressed_definition\":\"H4sI\"}", ERR_ARGUMENT,
+         "[compressed_definition] cannot be read"},
+        {"m",
+         "{" TREE_CONFIG ",\"definition\":{\"trained_model\":{\"tree\":{\"tree_structure\":[]}}}}",
+         ERR_STATUS, "[tree_structure] must not be empty"},
+        {"m",
+         "{" TREE_CONFIG ",\"definition\":{\"trained_model\":{\"tree\":{\"target_type\":"
+         "\"classification\",\"tree_structure\":[{\"node_index\":0,\"leaf_value\":1}]}}}}",
+         ERR_STATUS,
+         "Model [m] inference config type [regression] does not support definition target type "
+         "[classification]"},
         {"m", "{\"inference_config\":{\"nope\":{}}}", ERR_X_CONTENT,
          "failed to parse field [inference_config]"},
         {"m", "{\"model_id\":\"n\"}", ERR_X_CONTENT, "failed to parse field [model_id]"},
@@ -104,6 +134,43 @@ static void test_refuses_configs(void **state)
     size_t n;
     assert_ok(registry_find(w.registry, STR("*"), true, w.arena, &list, &n));
     assert_int_equal(n, 0);
+}
+
+/* Its definition is stored compressed and is the same after reopening; it takes no upload. */
+static void test_keeps_trees(void **state)
+{
+    struct trained_model *m;
+    struct buf before, after;
+    struct json_out out;
+    struct model_files f;
+    (void)state;
+    assert_ok(put("t", TREE));
+    for (int i = 0; i < 2; i++) {
+        struct buf *b = i ? &after : &before;
+        assert_ok(registry_get(w.registry, STR("t"), &m));
+        assert_string_equal(m->model_type, "tree_ensemble");
+        assert_true(m->tree && m->fully_defined && !tree_classifies(m->tree));
+        buf_init(b, 1 << 16);
+        json_out_init(&out, b);
+        trained_model_render(&out, m, &(struct trained_model_show){.definition = true});
+        trained_model_unref(m);
+        reopen();
+    }
+    assert_true(str_eq(buf_str(&before), buf_str(&after)));
+    assert_true(str_find(buf_str(&after), STR("\"leaf_value\":1.5")) != SIZE_MAX);
+    assert_true(str_find(buf_str(&after), STR("\"location\"")) == SIZE_MAX);
+    buf_deinit(&before);
+    buf_deinit(&after);
+    assert_err(part("t", 0, 1, 1, "x"), ERR_STATUS,
+               "cannot put definition for model [t] as it is not an NLP model");
+    assert_err(vocabulary("t"), ERR_STATUS,
+               "cannot put vocabulary for model [t] as it is not an NLP model");
+    assert_err(files("t", &f), ERR_NOT_FOUND, "Could not find trained model definition [t]");
+    assert_ok(put("n", CONFIG));
+    assert_ok(registry_put_alias(w.registry, STR("al"), STR("t"), false));
+    assert_err(registry_put_alias(w.registry, STR("al"), STR("n"), true), ERR_STATUS,
+               "config type [regression]");
+    assert_ok(registry_delete(w.registry, STR("t")));
 }
 
 static void test_names_are_unique(void **state)
@@ -441,6 +508,7 @@ int main(void)
         TEST(test_shows_in_elasticsearch_order),
         TEST(test_input_defaults),
         TEST(test_refuses_configs),
+        TEST(test_keeps_trees),
         TEST(test_names_are_unique),
         TEST(test_finds_lists),
         TEST(test_parts_in_any_order_become_one_file),

@@ -25,11 +25,15 @@ static void end(struct registry *r, struct entry *entry, int64_t bytes, bool fai
     pthread_cond_broadcast(&r->idle);
 }
 
-static struct err *uploading(struct registry *r, struct str id, struct entry **out)
+static struct err *uploading(struct registry *r, struct str id, const char *what,
+                             struct entry **out)
 {
     *out = registry_entry(r, id);
     if (!*out)
         return registry_unknown(id);
+    if ((*out)->model->tree)
+        return err_status(400, "cannot put %s for model [%.*s] as it is not an NLP model", what,
+                          STR_ARG(id));
     if ((*out)->model->kind != MODEL_UPLOADED)
         return err_status(400, "model [%.*s] comes from a package; it takes no upload",
                           STR_ARG(id));
@@ -77,7 +81,7 @@ struct claim {
 static struct err *claim_part(struct registry *r, struct str id, uint32_t i, struct part wanted,
                               struct str bytes, struct claim *out)
 {
-    TRY(uploading(r, id, &out->entry));
+    TRY(uploading(r, id, "definition", &out->entry));
     struct definition *d = &out->entry->files;
     if (d->whole_bytes >= 0 || out->entry->assembling)
         return part_exists(id, i);
@@ -152,7 +156,7 @@ static struct err *check_vocabulary(struct registry *r, struct str id, const str
     struct entry *entry;
     struct trained_model *m = NULL;
     pthread_mutex_lock(&r->lock);
-    struct err *e = uploading(r, id, &entry);
+    struct err *e = uploading(r, id, "vocabulary", &entry);
     if (!e)
         m = trained_model_ref(entry->model);
     pthread_mutex_unlock(&r->lock);
@@ -165,7 +169,7 @@ static struct err *check_vocabulary(struct registry *r, struct str id, const str
 static struct err *claim_vocabulary(struct registry *r, struct str id, struct str text,
                                     struct claim *out)
 {
-    TRY(uploading(r, id, &out->entry));
+    TRY(uploading(r, id, "vocabulary", &out->entry));
     struct definition *d = &out->entry->files;
     if (d->vocabulary_writing || (d->vocabulary_bytes >= 0 && !d->vocabulary_recovered))
         return vocabulary_exists(id);

@@ -3,6 +3,7 @@
 
 #include "bug.h"
 #include "clock.h"
+#include "tree_definition.h"
 #include "trained_model_config.h"
 
 /* Clients print it and ask no more: the version of Elasticsearch's model configs. */
@@ -13,7 +14,7 @@ struct trained_model *trained_model_new(enum trained_model_kind kind, struct str
 {
     struct arena *arena = arena_new(ARENA_NO_LIMIT);
     struct trained_model *m = arena_alloc(arena, sizeof *m);
-    *m = (struct trained_model){.arena = arena, .kind = kind};
+    *m = (struct trained_model){.arena = arena, .kind = kind, .model_type = "pytorch"};
     atomic_init(&m->refs, 1);
     m->model_id = arena_dup(arena, model_id);
     return m;
@@ -29,6 +30,11 @@ void trained_model_unref(struct trained_model *m)
 {
     if (m && atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) == 1)
         arena_free(m->arena);
+}
+
+const char *trained_model_task(const struct trained_model *m)
+{
+    return m->tree ? tree_config_name(&m->tree_config) : nlp_task_name(m->nlp.task);
 }
 
 /* --- showing --- */
@@ -49,7 +55,7 @@ static void render_generated(struct json_out *w, const struct trained_model *m, 
         json_key_cstr(w, "model_size", size);
     }
     json_key_i64(w, "model_size_bytes", m->model_size_bytes);
-    json_key_i64(w, "estimated_operations", 0);
+    json_key_i64(w, "estimated_operations", m->tree ? tree_operations(m->tree) : 0);
     json_key_cstr(w, "license_level", "platinum");
 }
 
@@ -82,7 +88,10 @@ static void render_input(struct json_out *w, const struct trained_model *m)
     json_obj(w);
     json_key(w, "field_names");
     json_arr(w);
-    json_put_str(w, m->input_field);
+    if (m->n_input_fields == 0)
+        json_put_str(w, m->input_field);
+    for (size_t i = 0; i < m->n_input_fields; i++)
+        json_put_str(w, m->input_fields[i]);
     json_end(w);
     json_end(w);
 }
@@ -116,7 +125,7 @@ void trained_model_render(struct json_out *w, const struct trained_model *m,
 {
     json_obj(w);
     json_key_str(w, "model_id", m->model_id);
-    json_key_cstr(w, "model_type", "pytorch");
+    json_key_cstr(w, "model_type", m->model_type);
     if (m->package) {
         json_key(w, "model_package");
         json_put_node(w, m->package);
@@ -139,8 +148,16 @@ void trained_model_render(struct json_out *w, const struct trained_model *m,
         json_put_node(w, m->default_field_map);
     }
     json_key(w, "inference_config");
-    nlp_config_render(w, &m->nlp);
-    render_location(w);
+    if (m->tree)
+        tree_config_render(w, &m->tree_config);
+    else
+        nlp_config_render(w, &m->nlp);
+    if (m->tree && show->compressed)
+        json_key_str(w, "compressed_definition", m->definition);
+    else if (m->tree && show->definition)
+        tree_definition_render(m->definition, w);
+    if (!m->tree)
+        render_location(w);
     render_prefixes(w, m);
     if (show->definition_status)
         json_key_bool(w, "fully_defined", m->fully_defined);

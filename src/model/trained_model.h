@@ -1,6 +1,9 @@
 /* trained_model: a model as the trained-models API knows it: configuration, vocabulary, definition.
  * Source: trained_models.md 3 to 8.
  *
+ * Of two families: pytorch, which is deployed and reads texts, and trees (tree_ensemble,
+ * lang_ident), whose definition comes with the PUT and which answer without a deployment; tree.h.
+ *
  * Three kinds. Uploaded: PUT, then parts and vocabulary. Package: its files come from the model
  * repository (".elser_model_2"). Snapshot: a folder in path.models, there without a PUT. Packages
  * may lie in path.models as well (ID.metadata.json, ID.pt and their vocabulary). What lies there is
@@ -15,6 +18,7 @@
 #include "nlp.h"
 #include "pool.h"
 #include "store.h"
+#include "tree.h"
 
 enum trained_model_kind { MODEL_UPLOADED, MODEL_PACKAGE, MODEL_SNAPSHOT };
 
@@ -23,14 +27,20 @@ struct trained_model {
     struct arena *arena;
     enum trained_model_kind kind;
     struct str model_id, description, created_by, platform_architecture; /* {NULL, 0}: absent */
-    struct str input_field;
+    const char *model_type;         /* static; "pytorch" for those that are no trees */
+    struct str input_field;         /* the first of input_fields */
+    const struct str *input_fields; /* of trees: as many as they like */
+    size_t n_input_fields;
     int64_t create_time_ms;
     const struct str *tags;
     size_t n_tags;
-    const struct json *metadata, *package; /* objects, or NULL */
-    const struct json *default_field_map;  /* echoed */
-    struct nlp_config nlp;
-    struct str prefix_ingest, prefix_search;            /* {NULL, 0}: absent */
+    const struct json *metadata, *package;   /* objects, or NULL */
+    const struct json *default_field_map;    /* echoed */
+    struct nlp_config nlp;                   /* not of trees */
+    const struct tree_model *tree;           /* NULL: no tree */
+    struct tree_config tree_config;          /* of a tree */
+    struct str definition;                   /* of a tree: gzip in base64, as it is stored */
+    struct str prefix_ingest, prefix_search; /* {NULL, 0}: absent */
     int64_t per_deployment_bytes, per_allocation_bytes; /* of metadata; 0: not given */
     int64_t model_size_bytes;                           /* as the config says; 0: not given */
     int64_t definition_bytes; /* of a whole definition; else what was announced, or 0 */
@@ -41,6 +51,8 @@ struct trained_model {
 
 struct trained_model *trained_model_ref(struct trained_model *);
 void trained_model_unref(struct trained_model *); /* NULL is fine */
+/* Of its inference_config: "text_embedding", "regression". */
+const char *trained_model_task(const struct trained_model *);
 
 /* --- the registry: durable, of one data folder. Blocking: pool threads only. --- */
 
@@ -101,6 +113,7 @@ struct err *registry_package_done(struct registry *, struct str model_id, int64_
 /* What PUT and GET show, as GET's query parameters ask. */
 struct trained_model_show {
     bool exclude_generated, definition_status, human;
+    bool definition, compressed; /* a tree's, as JSON or as it is stored */
     const struct str *aliases;
     size_t n_aliases;
 };

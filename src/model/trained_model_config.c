@@ -3,6 +3,7 @@
 #include "trained_model_config.h"
 
 #include "body.h"
+#include "tree_definition.h"
 
 static bool alnum(char c)
 {
@@ -93,12 +94,13 @@ static struct err *read_field_names(struct body *b, const struct json *v, void *
     struct str *names;
     size_t n;
     TRY(body_texts(b, v, &names, &n));
-    if (n != 1 || names[0].n == 0)
-        return err_new(ERR_ARGUMENT,
-                       "[field_names] must hold exactly one name for a model of type [pytorch], "
-                       "but holds [%zu]",
-                       n);
-    m->input_field = arena_dup(b->arena, names[0]);
+    for (size_t i = 0; i < n; i++) {
+        names[i] = arena_dup(b->arena, names[i]);
+        if (names[i].n == 0)
+            return err_new(ERR_ARGUMENT, "[field_names] must not hold empty names");
+    }
+    m->input_fields = names;
+    m->n_input_fields = n;
     return NULL;
 }
 
@@ -127,19 +129,23 @@ static struct err *read_size(struct body *b, const struct json *v, void *out)
 static struct err *read_inference(struct body *b, const struct json *v, void *out)
 {
     struct trained_model *m = out;
+    if (tree_config_is(v))
+        return tree_config_read(b, v, &m->tree_config);
     return nlp_config_read(b, v, &m->nlp);
 }
 
+static const char *const model_types[] = {"pytorch", "tree_ensemble", "lang_ident"};
+
 static struct err *read_type(struct body *b, const struct json *v, void *out)
 {
+    struct trained_model *m = out;
     (void)b;
-    (void)out;
-    if (str_eq_nocase(v->text, STR("pytorch")))
-        return NULL;
-    if (str_eq_nocase(v->text, STR("tree_ensemble")) || str_eq_nocase(v->text, STR("lang_ident")))
-        return err_new(ERR_ARGUMENT,
-                       "models of type [%.*s] are not run here; [model_type] must be [pytorch]",
-                       STR_ARG(v->text));
+    for (size_t i = 0; i < sizeof model_types / sizeof *model_types; i++) {
+        if (str_eq_nocase(v->text, str_c(model_types[i]))) {
+            m->model_type = model_types[i];
+            return NULL;
+        }
+    }
     return err_new(ERR_ARGUMENT, "unknown [model_type] [%.*s]", STR_ARG(str_sub(v->text, 0, 200)));
 }
 
@@ -170,8 +176,8 @@ static const struct body_field fields[] = {
     {"platform_architecture", BODY_STR, false, read_text, AT(platform_architecture)},
     {"default_field_map", BODY_OBJECT, false, read_object, AT(default_field_map)},
     {"model_size_bytes", BODY_NUM | BODY_STR, false, read_size, 0},
-    {"definition", ANY_KIND, false, read_nothing, 0},
-    {"compressed_definition", ANY_KIND, false, read_nothing, 0},
+    {"definition", BODY_OBJECT, false, read_nothing, 0},
+    {"compressed_definition", BODY_STR, false, read_nothing, 0},
     {"estimated_operations", ANY_KIND, false, read_nothing, 0},
     {"estimated_heap_memory_usage_bytes", ANY_KIND, false, read_nothing, 0},
     {"version", ANY_KIND, false, read_nothing, 0},
@@ -237,6 +243,39 @@ static void check_id(const struct trained_model *m, struct err_list *list)
                      STR_ARG(str_sub(id, 0, 256)), MODEL_ID_LIMIT);
 }
 
+static const char *const definitions[] = {"definition", "compressed_definition"};
+
+static bool is_tree(const struct trained_model *m)
+{
+    return !str_eq_c(STR("pytorch"), m->model_type);
+}
+
+/* Is there a definition, in what was PUT or in what is stored? */
+static bool is_defined(const struct trained_model *m, const struct json *body)
+{
+    return m->definition.p || !json_is_null(json_get(body, "definition")) ||
+           !json_is_null(json_get(body, "compressed_definition"));
+}
+
+static void check_family(const struct trained_model *m, const struct json *body,
+                         struct err_list *list)
+{
+    bool tree = is_tree(m), type_given = !json_is_null(json_get(body, "model_type"));
+    if (m->package ? false : tree ? !is_defined(m, body) : !type_given)
+        err_list_add(list, "either a model [definition] or [location] must be defined.");
+    if (!json_is_null(json_get(body, "definition")) &&
+        !json_is_null(json_get(body, "compressed_definition")))
+        err_list_add(list, "both [compressed_definition] and [definition] cannot be set.");
+    if (tree && m->n_input_fields == 0)
+        err_list_add(list, "[input.field_names] must not be empty");
+    bool config = !m->package && !json_is_null(json_get(body, "inference_config"));
+    if (config && tree != m->tree_config.given)
+        err_list_add(list, "Model [%.*s] of type [%s] does not support inference config type [%s]",
+                     STR_ARG(str_sub(m->model_id, 0, 256)), m->model_type,
+                     m->tree_config.given ? tree_config_name(&m->tree_config)
+                                          : nlp_task_name(m->nlp.task));
+}
+
 static void check_members(const struct trained_model *m, const struct json *body,
                           struct err_list *list)
 {
@@ -251,7 +290,7 @@ static void check_members(const struct trained_model *m, const struct json *body
             err_list_add(list,
                          "illegal to set [%.*s] at inference model creation for packaged model",
                          STR_ARG(v->key));
-        else if (str_eq(v->key, STR("definition")) || str_eq(v->key, STR("compressed_definition")))
+        else if (!is_tree(m) && IS_IN(v->key, definitions))
             err_list_add(list, "[%.*s] must not be set for a model of type [pytorch]",
                          STR_ARG(v->key));
     }
@@ -268,8 +307,7 @@ static struct err *check(const struct trained_model *m, const struct json *body)
     check_id(m, &list);
     check_tags(m, &list);
     check_members(m, body, &list);
-    if (!m->package && json_is_null(json_get(body, "model_type")))
-        err_list_add(&list, "either a model [definition] or [location] must be defined.");
+    check_family(m, body, &list);
     return err_list_end(&list, ERR_REQUEST);
 }
 
@@ -295,7 +333,21 @@ struct err *trained_model_of_package(struct trained_model *m, const struct json 
     /* Its places mean nothing to whoever sent the body, hence no text. */
     struct body b = {.arena = m->arena};
     TRY(body_parse(&b, &package_parser, package, m));
+    if (is_tree(m) || m->tree_config.given)
+        return err_new(ERR_ARGUMENT, "a package must hold a model of type [pytorch]");
     m->package = package;
+    return NULL;
+}
+
+/* NLP models read one text. */
+static struct err *check_field(struct trained_model *m)
+{
+    if (m->n_input_fields > 1 || (m->input_fields && m->n_input_fields == 0))
+        return err_new(ERR_ARGUMENT,
+                       "[field_names] must hold exactly one name for a model of type [pytorch], "
+                       "but holds [%zu]",
+                       m->n_input_fields);
+    m->input_field = m->n_input_fields ? m->input_fields[0] : STR("input");
     return NULL;
 }
 
@@ -305,10 +357,12 @@ struct err *trained_model_config(struct trained_model *m, struct str text, const
     struct body b = {.arena = m->arena, .text = text};
     TRY(body_parse(&b, &parser, body, m));
     m->package = package;
+    if (!package && json_is_null(json_get(body, "model_type")) && is_defined(m, body))
+        m->model_type = "tree_ensemble";
     TRY(check(m, body));
+    if (is_tree(m))
+        return tree_definition_read(m, &b, body);
     if (package)
         TRY(trained_model_of_package(m, package));
-    if (!m->input_field.p)
-        m->input_field = STR("input");
-    return NULL;
+    return check_field(m);
 }

@@ -11,7 +11,8 @@
 struct trained_model *trained_model_new(enum trained_model_kind, struct str model_id);
 
 /* Fills what the config says into `m`, copied or borrowed from trees in m->arena: `body` as it was
- * PUT, `package` its metadata or NULL. `text` is what body was parsed from, for error texts. */
+ * PUT, `package` its metadata or NULL. `text` is what body was parsed from, for error texts. A
+ * tree's definition is in the body, or it was stored and is in m->definition already. */
 struct err *trained_model_config(struct trained_model *m, struct str text, const struct json *body,
                                  const struct json *package);
 

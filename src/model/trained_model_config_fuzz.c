@@ -33,6 +33,7 @@ static struct err *read_it(struct trained_model *m, struct str text, bool packag
     struct trained_model *again = trained_model_new(MODEL_UPLOADED, m->model_id);
     const struct json *root;
     BUG_ON(json_parse(again->arena, stored, &root));
+    json_str(json_get(root, "compressed_definition"), &again->definition);
     BUG_ON(trained_model_config(again, (struct str){0}, json_get(root, "body"), NULL));
     trained_model_unref(again);
     return NULL;
