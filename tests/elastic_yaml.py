@@ -1,22 +1,42 @@
-"""Elastic's own YAML client tests, run through the official Python client against a running inferd.
+"""Elastic's own YAML client tests, run through the official Python client against inferd.
 
     git clone https://github.com/elastic/elasticsearch-clients-tests FOLDER      (nothing of it is kept here)
+    python tests/elastic_yaml.py FOLDER --binary build/inferd [PATTERN...]
     python tests/elastic_yaml.py FOLDER --url http://127.0.0.1:9200 --password PASSWORD [PATTERN...]
 
-PATTERN picks files below FOLDER/tests; without one: inference, trained models and security. Needs
-PyYAML beside tests/requirements.txt. Ends with the number of tests that passed and failed.
+PATTERN picks files below FOLDER/tests; without one: those about what inferd has. With --binary the
+server is started with a data folder of its own and a model repository of tiny built-in models; one
+that runs already needs -E xpack.ml.model_repository=URL for the tests of service elser. Needs what
+is in tests/requirements-yaml.txt. Ends with the number of tests that passed and failed.
 """
 
 import argparse
+import base64
+import contextlib
 import json
+import os
 import re
+import secrets
+import signal
+import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import yaml
 from elasticsearch import ApiError, Elasticsearch
 
-DEFAULT = ["inference/*", "machine_learning/*trained_model*", "machine_learning/*tm_*", "machine_learning/10_info*", "security/*"]
+from repository import Repository, package
+
+# Of security, those about settings, profiles, statistics, cross-cluster keys and service accounts are
+# about what inferd has not.
+DEFAULT = ["inference/*", "machine_learning/*trained_model*", "machine_learning/*tm_*", "machine_learning/10_info*",
+           "security/10_api_key*", "security/20_*", "security/30_*", "security/40_*", "security/60_*", "security/70_*",
+           "security/100_*", "security/110_*", "security/140_*", "security/change_password*"]
+PACKAGES = {"elser_model_2": "elser_like_text_expansion", "elser_model_2_linux-x86_64": "elser_like_text_expansion_quantized",
+            "multilingual-e5-small": "e5_like_text_embedding", "multilingual-e5-small_linux-x86_64": "e5_like_text_embedding",
+            "rerank-v1": "bert_text_similarity"}
 CATCH = {"bad_request": 400, "unauthorized": 401, "forbidden": 403, "missing": 404, "request_timeout": 408,
          "conflict": 409, "unavailable": 503}
 
@@ -133,14 +153,83 @@ def run(client, steps, stash):
             check(kind, what, answer, stash)
 
 
+def named_users(steps):
+    """The users whose passwords a file's own headers hold."""
+    for step in steps or []:
+        for value in ((step.get("do") or {}).get("headers") or {}).values():
+            if str(value).startswith("Basic "):
+                yield base64.b64decode(value[6:]).decode().split(":", 1)
+
+
+@contextlib.contextmanager
+def superuser(client, steps):
+    """Elastic's own test set-up has one superuser more, by whose name some steps go."""
+    made = [u for u in named_users(steps) if u[0] == "x_pack_rest_user"]
+    for name, password in made:
+        client.security.put_user(username=name, password=password, roles=["superuser"])
+    yield
+    if made:
+        client.security.delete_user(username="x_pack_rest_user")
+
+
+@contextlib.contextmanager
+def server(args):
+    """The binary with data and models of its own, which must end well; or the one that runs."""
+    if args.url:
+        yield
+        return
+    repository = Repository()
+    for name, source in PACKAGES.items():
+        repository.files.update(package(name, source))
+    args.password = secrets.token_hex(8)
+    with tempfile.TemporaryDirectory(prefix="inferd-") as folder:
+        port, log = Path(folder, "data", "http.port"), Path(folder, "log")
+        with open(log, "wb") as err:
+            process = subprocess.Popen(
+                [args.binary, "-E", "http.port=0", "-E", f"path.data={folder}/data", "-E",
+                 f"xpack.ml.model_repository={repository.url}"],
+                stderr=err, env={**os.environ, "ELASTIC_PASSWORD": args.password})
+            try:
+                for _ in range(400):
+                    if (port.exists() and port.read_text(encoding="ascii").strip()) or process.poll() is not None:
+                        break
+                    time.sleep(0.05)
+                args.url = f"http://127.0.0.1:{port.read_text(encoding='ascii').strip()}"
+                yield
+            finally:
+                process.send_signal(signal.SIGTERM)
+                status = process.wait(60)
+                repository.close()
+        if status != 0:
+            print(log.read_text(encoding="utf-8", errors="replace")[-4000:])
+            raise SystemExit(f"the server ended with {status}")
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("folder", type=Path)
     p.add_argument("patterns", nargs="*", default=DEFAULT)
-    p.add_argument("--url", default="http://127.0.0.1:9200")
+    p.add_argument("--binary", default="build/inferd")
+    p.add_argument("--url")
     p.add_argument("--user", default="elastic")
-    p.add_argument("--password", required=True)
+    p.add_argument("--password")
     a = p.parse_args()
+    with server(a):
+        return tell(a)
+
+
+def told(client, setup, steps, teardown):
+    """What went wrong; None: nothing."""
+    stash, problem = {}, None
+    for part in (setup + steps, teardown):
+        try:
+            run(client, part, stash)
+        except Exception as e:  # pylint: disable=broad-except
+            problem = problem or f"{type(e).__name__} {e}"
+    return problem
+
+
+def tell(a):
     client = Elasticsearch(a.url, basic_auth=(a.user, a.password), request_timeout=120, max_retries=0)
     passed, failed = 0, 0
     for file in sorted({f for pattern in a.patterns for f in (a.folder / "tests").glob(pattern)}):
@@ -149,22 +238,12 @@ def main():
             sections.update(document or {})
         if not sections.pop("requires", {}).get("stack", True):
             continue
-        setup, teardown = sections.pop("setup", []), sections.pop("teardown", [])
+        setup, teardown = sections.pop("setup", None) or [], sections.pop("teardown", None) or []
         for name, steps in sections.items():
-            stash = {}
-            try:
-                run(client, setup, stash)
-                run(client, steps, stash)
-                passed += 1
-                print(f"ok      {file.name}: {name}")
-            except Exception as e:  # pylint: disable=broad-except
-                failed += 1
-                print(f"FAILED  {file.name}: {name}: {type(e).__name__} {e}")
-            finally:
-                try:
-                    run(client, teardown, stash)
-                except Exception as e:  # pylint: disable=broad-except
-                    print(f"        teardown: {e}")
+            with superuser(client, setup + steps):
+                problem = told(client, setup, steps, teardown)
+            passed, failed = passed + (problem is None), failed + (problem is not None)
+            print(f"FAILED  {file.name}: {name}: {problem}" if problem else f"ok      {file.name}: {name}")
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 

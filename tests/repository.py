@@ -5,9 +5,28 @@
     repo.script("/p.pt", Cut(1000), Status(503))      # the next answers for that path
     repo.requests                                     # [(path, Range header or None)]
 """
+import hashlib
 import http.server
+import json
 import re
 import threading
+from pathlib import Path
+
+TINY = Path(__file__).parent / "fixtures" / "models" / "eland_tiny"
+
+
+def package(name, source, data=None, **more):
+    """A package's files, of one of the tiny models: as fixtures/models/README.md says."""
+    folder = TINY / source
+    data = (folder / "model.pt").read_bytes() if data is None else data
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    metadata = {"packaged_model_id": name, "minimum_version": "11.0.0", "size": len(data),
+                "sha256": hashlib.sha256(data).hexdigest(), "description": "of " + name,
+                "model_type": "pytorch", "tags": ["elastic"],
+                "inference_config": config["inference_config"],
+                "vocabulary_file": name + ".vocab.json", "from_the_future": {"a": 1}, **more}
+    return {f"/{name}.metadata.json": json.dumps(metadata).encode(),
+            f"/{name}.vocab.json": (folder / "vocabulary.json").read_bytes(), f"/{name}.pt": data}
 
 
 class Cut:

@@ -10,24 +10,12 @@ import pytest
 from elasticsearch import Elasticsearch
 
 from inferd import PASSWORD, Inferd, wait_until
-from repository import Cut, Repository, Slow, Status, Whole
+from repository import Cut, Repository, Slow, Status, Whole, package
 from test_22_trained_models import CONFIG, MODELS, stored, tiny
 
 ID = ".elser_model_2"
 PT, VOCABULARY, METADATA = ("/elser_model_2" + s for s in (".pt", ".vocab.json", ".metadata.json"))
 BODY = {"input": {"field_names": ["text_field"]}}
-
-
-def package(name, source, data=None, **more):
-    config, vocabulary, real = tiny(source)
-    data = real if data is None else data
-    metadata = {"packaged_model_id": name, "minimum_version": "11.0.0", "size": len(data),
-                "sha256": hashlib.sha256(data).hexdigest(), "description": "of " + name,
-                "model_type": "pytorch", "tags": ["elastic"],
-                "inference_config": config["inference_config"],
-                "vocabulary_file": name + ".vocab.json", "from_the_future": {"a": 1}, **more}
-    return {f"/{name}.metadata.json": json.dumps(metadata).encode(),
-            f"/{name}.vocab.json": json.dumps(vocabulary).encode(), f"/{name}.pt": data}
 
 
 @pytest.fixture
