@@ -1,6 +1,7 @@
 /* health: for those who watch the process: GET /_health and GET /_prometheus/metrics. */
 #include "handlers.h"
 #include "metrics.h"
+#include "model.h"
 #include "process.h"
 #include "reply.h"
 
@@ -18,6 +19,7 @@ void get_metrics(struct request *r)
     reply_buf_init(&b);
     metrics_render(&b);
     process_metrics_render(&b);
+    models_metrics(r->api->parts.models, r->arena, &b);
     inference_usage_metrics(r->api->parts.inference, r->arena, &b);
     struct str text = arena_dup(r->arena, buf_str(&b));
     buf_deinit(&b);

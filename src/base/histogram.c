@@ -50,3 +50,30 @@ void histogram_render(struct buf *out, const char *name, struct str labels,
     buf_printf(out, "%s_count%s%.*s%s %lld\n", name, open, STR_ARG(labels), close,
                (long long)below);
 }
+
+/* --- sizes --- */
+
+void size_histogram_add(struct size_histogram *h, int64_t size)
+{
+    size_t i = 0;
+    while (i < SIZE_BUCKETS && size > INT64_C(1) << i)
+        i++;
+    atomic_fetch_add_explicit(&h->count[i], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&h->sum, size, memory_order_relaxed);
+}
+
+void size_histogram_render(struct buf *out, const char *name, int64_t most,
+                           const struct size_histogram *h)
+{
+    int64_t below = 0;
+    for (size_t i = 0; i < SIZE_BUCKETS; i++) {
+        int64_t bound = INT64_C(1) << i;
+        below += read(&h->count[i]);
+        if (bound <= most)
+            buf_printf(out, "%s_bucket{le=\"%lld\"} %lld\n", name, (long long)bound,
+                       (long long)below);
+    }
+    below += read(&h->count[SIZE_BUCKETS]);
+    buf_printf(out, "%s_bucket{le=\"+Inf\"} %lld\n%s_sum %lld\n%s_count %lld\n", name,
+               (long long)below, name, (long long)read(&h->sum), name, (long long)below);
+}

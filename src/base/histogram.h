@@ -1,4 +1,5 @@
-/* histogram: how long something took, counted in buckets of fixed bounds from 1 ms to 60 s.
+/* histogram: how long something took, counted in buckets of fixed bounds from 1 ms to 60 s; or how
+ * large it was, in buckets of powers of two.
  *
  *     histogram_add(&h, took_us);
  *     histogram_render(out, "inferd_x_seconds", "id=\"a\"", &h);
@@ -24,5 +25,17 @@ int64_t histogram_count(const struct histogram *);
 /* Lines NAME_bucket, NAME_sum and NAME_count of Prometheus' text format, in seconds. `labels`:
  * those of all lines, "" for none. */
 void histogram_render(struct buf *, const char *name, struct str labels, const struct histogram *);
+
+#define SIZE_BUCKETS 15 /* 1, 2, 4 ... 16384, and one more */
+
+struct size_histogram {
+    _Atomic int64_t count[SIZE_BUCKETS + 1];
+    _Atomic int64_t sum;
+};
+
+void size_histogram_add(struct size_histogram *, int64_t size);
+/* As histogram_render, without labels; `most` is the largest bound to be shown. */
+void size_histogram_render(struct buf *, const char *name, int64_t most,
+                           const struct size_histogram *);
 
 #endif

@@ -42,11 +42,28 @@ static void without_labels(void **state)
     buf_deinit(&b);
 }
 
+static void sizes_go_by_powers_of_two(void **state)
+{
+    (void)state;
+    struct size_histogram h = {0};
+    struct buf b;
+    static const int64_t sizes[] = {1, 2, 3, 4, 100, 20000};
+    buf_init(&b, 1 << 20);
+    for (size_t i = 0; i < 6; i++)
+        size_histogram_add(&h, sizes[i]);
+    size_histogram_render(&b, "z", 4, &h);
+    buf_char(&b, '\0');
+    assert_string_equal(b.p, "z_bucket{le=\"1\"} 1\nz_bucket{le=\"2\"} 2\nz_bucket{le=\"4\"} 4\n"
+                             "z_bucket{le=\"+Inf\"} 6\nz_sum 20110\nz_count 6\n");
+    buf_deinit(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counts_up_to_each_bound),
         cmocka_unit_test(without_labels),
+        cmocka_unit_test(sizes_go_by_powers_of_two),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

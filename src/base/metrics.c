@@ -6,8 +6,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "bug.h"
+
+#define NS_PER_SECOND INT64_C(1000000000)
 
 struct cells {
     _Alignas(64) atomic_int_least64_t count[N_METRICS];
@@ -90,11 +93,37 @@ int64_t metric_read(enum metric m)
     return sum;
 }
 
+/* Exposition format 0.0.4 escapes these three and nothing else. */
+void metrics_label(struct buf *out, const char *name, struct str value)
+{
+    buf_printf(out, "%s=\"", name);
+    for (size_t i = 0; i < value.n; i++) {
+        char c = value.p[i];
+        if (c == '\n')
+            buf_cstr(out, "\\n");
+        else if (c == '"' || c == '\\')
+            buf_printf(out, "\\%c", c);
+        else
+            buf_char(out, c);
+    }
+    buf_char(out, '"');
+}
+
+static void render_seconds(struct buf *out, const char *name, int64_t ns)
+{
+    buf_printf(out, "# TYPE %s counter\n%s %lld.%09lld\n", name, name,
+               (long long)(ns / NS_PER_SECOND), (long long)(ns % NS_PER_SECOND));
+}
+
 void metrics_render(struct buf *out)
 {
     for (int m = 0; m < N_METRICS; m++) {
         const char *name = rows[m].name;
-        buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %lld\n", name, rows[m].help, name,
-                   rows[m].kind, name, (long long)metric_read((enum metric)m));
+        int64_t n = metric_read((enum metric)m);
+        buf_printf(out, "# HELP %s %s\n", name, rows[m].help);
+        if (strcmp(rows[m].kind, "seconds") == 0)
+            render_seconds(out, name, n);
+        else
+            buf_printf(out, "# TYPE %s %s\n%s %lld\n", name, rows[m].kind, name, (long long)n);
     }
 }

@@ -20,5 +20,7 @@ enum metric {
 void metric_add(enum metric, int64_t n); /* gauges take negative numbers too */
 int64_t metric_read(enum metric);
 void metrics_render(struct buf *out); /* Prometheus text exposition format 0.0.4 */
+/* NAME="VALUE" of that format, for those who write lines of their own. */
+void metrics_label(struct buf *out, const char *name, struct str value);
 
 #endif

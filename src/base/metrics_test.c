@@ -39,6 +39,21 @@ static void sums_over_threads(void **state)
     assert_int_equal(metric_read(METRIC_LOCAL_TOKENS), 0);
 }
 
+static void seconds_are_counted_in_nanoseconds(void **state)
+{
+    struct buf b;
+    buf_init(&b, 1 << 16);
+    metric_add(METRIC_LOCAL_RUN_NS, 12000000034);
+    metrics_render(&b);
+    struct str want = STR("# TYPE inferd_local_run_seconds_total counter\n"
+                          "inferd_local_run_seconds_total 12.000000034\n");
+    assert_int_not_equal(str_find(buf_str(&b), want), SIZE_MAX);
+    buf_clear(&b);
+    metrics_label(&b, "a", STR("x\"y\\z\n"));
+    assert_true(str_eq_c(buf_str(&b), "a=\"x\\\"y\\\\z\\n\""));
+    buf_deinit(&b);
+}
+
 static void renders(void **state)
 {
     struct buf b;
@@ -60,6 +75,7 @@ static void renders(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(sums_over_threads),
+                                       cmocka_unit_test(seconds_are_counted_in_nanoseconds),
                                        cmocka_unit_test(renders)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* usage: the tallies of all endpoints, for GET .diagnostics and for Prometheus. Bounded by the
  * number of endpoints: nothing a caller sends becomes a label. */
+#include "metrics.h"
 #include "private.h"
 
 struct rows {
@@ -75,29 +76,13 @@ void inference_usage_render(struct inference *inf, struct arena *arena, struct j
 
 /* --- Prometheus --- */
 
-/* A label's value: exposition format 0.0.4 escapes these three and nothing else. */
-static void label(struct buf *out, const char *name, struct str value)
-{
-    buf_printf(out, "%s=\"", name);
-    for (size_t i = 0; i < value.n; i++) {
-        char c = value.p[i];
-        if (c == '\n')
-            buf_cstr(out, "\\n");
-        else if (c == '"' || c == '\\')
-            buf_printf(out, "\\%c", c);
-        else
-            buf_char(out, c);
-    }
-    buf_char(out, '"');
-}
-
 static void labels(struct buf *out, const struct endpoint *ep)
 {
-    label(out, "inference_id", ep->id);
+    metrics_label(out, "inference_id", ep->id);
     buf_char(out, ',');
-    label(out, "service", ep->service);
+    metrics_label(out, "service", ep->service);
     buf_char(out, ',');
-    label(out, "task_type", str_c(task_name(ep->task)));
+    metrics_label(out, "task_type", str_c(task_name(ep->task)));
 }
 
 static void sample(struct buf *out, const char *family, const struct endpoint *ep, const char *more,
@@ -107,7 +92,7 @@ static void sample(struct buf *out, const char *family, const struct endpoint *e
     labels(out, ep);
     if (more) {
         buf_char(out, ',');
-        label(out, more, str_c(value));
+        metrics_label(out, more, str_c(value));
     }
     buf_printf(out, "} %lld\n", (long long)count);
 }

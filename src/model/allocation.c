@@ -127,6 +127,21 @@ static void learn_pace(struct deployment *d, uint64_t ns, size_t n_tokens)
     pthread_mutex_unlock(&d->lock);
 }
 
+static void count_batch(struct allocation *a, int64_t began, uint64_t ns)
+{
+    struct models *m = a->deployment->models;
+    int64_t waited = 0;
+    for (size_t i = 0; i < a->batch.n; i++)
+        waited += began - a->batch.items[i]->since_ns;
+    metric_add(METRIC_LOCAL_BATCHES, 1);
+    metric_add(METRIC_LOCAL_SEQUENCES, (int64_t)a->batch.n);
+    metric_add(METRIC_LOCAL_TOKENS, (int64_t)a->batch.n_tokens);
+    metric_add(METRIC_LOCAL_WAIT_NS, waited);
+    metric_add(METRIC_LOCAL_RUN_NS, (int64_t)ns);
+    size_histogram_add(&m->batch_sequences, (int64_t)a->batch.n);
+    size_histogram_add(&m->batch_tokens, (int64_t)a->batch.n_tokens);
+}
+
 static void run_batch(struct allocation *a)
 {
     struct token_batch batch;
@@ -136,9 +151,7 @@ static void run_batch(struct allocation *a)
     uint64_t ns = (uint64_t)(clock_mono_ns() - began);
     if (err)
         err = in_process(err);
-    metric_add(METRIC_LOCAL_BATCHES, 1);
-    metric_add(METRIC_LOCAL_SEQUENCES, (int64_t)a->batch.n);
-    metric_add(METRIC_LOCAL_TOKENS, (int64_t)a->batch.n_tokens);
+    count_batch(a, began, ns);
     learn_pace(a->deployment, ns, a->batch.n_tokens);
     for (size_t i = 0; i < a->batch.n; i++) {
         struct err *own = err ? err_copy(err) : take_output(a, i, ns);

@@ -25,6 +25,7 @@ struct sequence {
     bool search;         /* someone waits for it at a keyboard: input_type search */
     uint32_t owner;      /* whose it is: a hash of the user or the API key */
     int64_t deadline_ms; /* clock_mono_ms scale; 0: none */
+    int64_t since_ns;    /* when it was made, to tell how long it waited; clock_mono_ns scale */
     uint64_t turn;       /* the queue's own */
     bool queued;
     struct sequence *prev, *next;

@@ -8,6 +8,7 @@
 
 #include "bug.h"
 #include "clock.h"
+#include "metrics.h"
 
 /* --- what rows gave --- */
 
@@ -41,8 +42,10 @@ static struct err *make_from(struct document *doc, const struct output *outputs,
                              struct arena *arena)
 {
     const struct flight *f = doc->flight;
+    int64_t began = clock_mono_ns();
     TRY(nlp_decode(&f->config, f->deployment->parts->tokenizer, &doc->request, outputs, arena,
                    &doc->result));
+    metric_add(METRIC_LOCAL_DECODE_NS, clock_mono_ns() - began);
     doc->made = true;
     return NULL;
 }

@@ -235,6 +235,7 @@ static struct err *row_fits(const struct parts *parts, uint32_t n)
 static struct err *lay_sequences(struct flight *f)
 {
     struct sequence *s = f->sequences = arena_array(f->call->arena, f->n_sequences, sizeof(*s));
+    int64_t now_ns = clock_mono_ns();
     for (size_t i = 0; i < f->n; i++) {
         struct document *doc = &f->documents[i];
         if (doc->made || doc->follows)
@@ -252,7 +253,8 @@ static struct err *lay_sequences(struct flight *f)
                                      .row = (uint32_t)row,
                                      .search = f->call->input.input_type == INPUT_SEARCH,
                                      .owner = f->call->owner,
-                                     .deadline_ms = f->call->deadline_ms};
+                                     .deadline_ms = f->call->deadline_ms,
+                                     .since_ns = now_ns};
         }
         doc->n_waiting = (uint32_t)r->n_rows;
         atomic_init(&doc->left, (unsigned)r->n_rows);
@@ -291,8 +293,10 @@ static struct err *enqueue(struct flight *f, size_t n_known, size_t n_hits)
 
 static struct err *ready(struct flight *f, size_t *n_known, size_t *n_hits)
 {
+    int64_t began = clock_mono_ns();
     TRY(configure(f));
     TRY(encode_all(f));
+    metric_add(METRIC_LOCAL_TOKENIZE_NS, clock_mono_ns() - began);
     TRY(documents_recall(f, n_known));
     for (size_t i = 0; i < f->n; i++)
         *n_hits += f->documents[i].made;

@@ -131,6 +131,7 @@ enum deployment_phase { STARTING, STARTED, FAILED, STOPPING };
 /* What a deployment has done; counted in documents. */
 struct deployment_numbers {
     int64_t inferences, cache_hits, errors, rejected, timeouts;
+    double ms;                                  /* of all together */
     double average_ms, average_ms_without_hits; /* 0 without inferences */
     int64_t last_access_ms;                     /* 0: none */
     int64_t pending;
@@ -166,6 +167,9 @@ struct deployment_view {
 bool deployment_view(struct models *, struct str id, struct arena *, struct deployment_view *out);
 /* All, sorted by id. */
 void models_views(struct models *, struct arena *, struct deployment_view **out, size_t *n_out);
+
+/* For Prometheus: a series for each deployment, and how large batches are. */
+void models_metrics(struct models *, struct arena *, struct buf *out);
 
 /* --- asking --- */
 

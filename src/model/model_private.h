@@ -7,6 +7,7 @@
  * admit.c       what must hold before a deployment may start: the errors of _start
  * update.c      other numbers of allocations
  * view.c        states and numbers, for those who look
+ * model_metrics.c  the same for Prometheus
  * infer.c       which deployment an id means
  * remember.c    deployments that come back after a restart
  * allocation.c  a thread with a session that runs batches
@@ -30,6 +31,7 @@
 #include "batch.h"
 #include "engine.h"
 #include "head.h"
+#include "histogram.h"
 #include "map.h"
 #include "memory.h"
 #include "model.h"
@@ -61,6 +63,7 @@ struct models {
     pthread_cond_t idle; /* n_jobs or n_threads fell; a part has loaded */
     struct map *deployments;
     struct parts *parts;
+    struct size_histogram batch_sequences, batch_tokens;
     size_t n_jobs;            /* on the pool */
     size_t n_threads;         /* allocations running */
     struct allocation *ended; /* their threads wait to be joined */

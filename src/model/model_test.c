@@ -14,6 +14,7 @@
 
 #include "bug.h"
 #include "fake_engine.h"
+#include "metrics.h"
 #include "model.h"
 
 static char root[] = "/tmp/model_test.XXXXXX";
@@ -646,6 +647,65 @@ static void numbers_tell_what_went_wrong(void **state)
     end();
 }
 
+/* `line` is a whole one. */
+static void expect_line(struct str text, const char *line)
+{
+    char whole[512];
+    snprintf(whole, sizeof(whole), "\n%s\n", line);
+    if (str_find(text, str_c(whole)) == SIZE_MAX)
+        fail_msg("no [%s] in\n%.*s", line, STR_ARG(text));
+}
+
+static void prometheus_is_told(void **state)
+{
+    begin(2);
+    start_ok("d\"1", 1);
+    fake_hold(true);
+    struct asked *running = ask("d\"1", 1, "a b");
+    fake_wait_running(1);
+    struct asked *waiting = ask("d\"1", 2, "a"), *refused = ask("d\"1", 1, "b");
+    int64_t before = metric_read(METRIC_LOCAL_WAIT_NS);
+    struct arena *arena = arena_new(ARENA_NO_LIMIT);
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    models_metrics(w.models, arena, &b);
+    expect_line(buf_str(&b),
+                "inferd_deployment_queue{deployment_id=\"d\\\"1\",model_id=\"good\"} 2");
+    fake_hold(false);
+    until_all_are_back();
+    forget(running);
+    forget(waiting);
+    expect_failure(refused, 429, "full");
+    buf_clear(&b);
+    models_metrics(w.models, arena, &b);
+    static const struct {
+        const char *name;
+        int value;
+    } counts[] = {{"allocations", 1},      {"target_allocations", 1}, {"queue", 0},
+                  {"inferences_total", 3}, {"cache_hits_total", 0},   {"errors_total", 0},
+                  {"timeouts_total", 0},   {"rejected_total", 1}};
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        char line[256];
+        snprintf(line, sizeof(line),
+                 "inferd_deployment_%s{deployment_id=\"d\\\"1\",model_id=\"good\"} %d",
+                 counts[i].name, counts[i].value);
+        expect_line(buf_str(&b), line);
+    }
+    /* [CLS] a b [SEP], then twice [CLS] a [SEP] together */
+    expect_line(buf_str(&b), "inferd_local_batch_sequences_bucket{le=\"1\"} 1");
+    expect_line(buf_str(&b), "inferd_local_batch_sequences_bucket{le=\"2\"} 2");
+    expect_line(buf_str(&b), "inferd_local_batch_sequences_sum 3");
+    expect_line(buf_str(&b), "inferd_local_batch_tokens_bucket{le=\"4\"} 1");
+    expect_line(buf_str(&b), "inferd_local_batch_tokens_sum 10");
+    assert_true(metric_read(METRIC_LOCAL_WAIT_NS) > before);
+    assert_true(metric_read(METRIC_LOCAL_TOKENIZE_NS) > 0);
+    assert_true(metric_read(METRIC_LOCAL_RUN_NS) > 0);
+    assert_true(metric_read(METRIC_LOCAL_DECODE_NS) > 0);
+    buf_deinit(&b);
+    arena_free(arena);
+    end();
+}
+
 static void memory_is_bounded(void **state)
 {
     struct models_options o = {.path = root,
@@ -788,6 +848,7 @@ int main(void)
         cmocka_unit_test(what_was_seen_before_is_not_run_again),
         cmocka_unit_test(a_bad_sequence_fails_its_call_alone),
         cmocka_unit_test(numbers_tell_what_went_wrong),
+        cmocka_unit_test(prometheus_is_told),
         cmocka_unit_test(memory_is_bounded),
         cmocka_unit_test(scaling_loses_no_call),
         cmocka_unit_test(adaptive_deployments_wake_up),

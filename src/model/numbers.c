@@ -39,6 +39,7 @@ void numbers_show(struct numbers *n, int64_t now_ms, struct deployment_numbers *
         .errors = n->errors,
         .rejected = n->rejected,
         .timeouts = n->timeouts,
+        .ms = n->ms,
         .average_ms = n->inferences ? n->ms / (double)n->inferences : 0,
         .average_ms_without_hits = run > 0 ? n->ms / (double)run : 0,
         .last_access_ms = n->last_access_ms,

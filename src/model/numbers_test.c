@@ -25,6 +25,7 @@ static void averages_are_of_all_time(void **state)
     numbers_show(&n, 2000, &out);
     assert_int_equal(out.inferences, 3);
     assert_int_equal(out.cache_hits, 1);
+    assert_true(out.ms == 8);
     assert_true(out.average_ms == 8.0 / 3 && out.average_ms_without_hits == 4);
     assert_int_equal(out.last_access_ms, 2000);
     assert_int_equal(out.peak_per_minute, 3); /* of the window that runs, too */
