@@ -1,7 +1,8 @@
 /* What the files of trees share.
  *
  * tree.c              a document through a model, and what is said of it
- * tree_read.c         trees and ensembles out of a definition
+ * tree_read.c         a definition, and ensembles out of it
+ * tree_nodes.c        one tree
  * tree_preprocess.c   preprocessors: read, and run over a document's values
  * tree_config.c       inference_config
  *
@@ -92,6 +93,18 @@ struct tree_reader {
 struct err *tree_slot(struct tree_reader *, struct str name, uint32_t *out);
 struct err *tree_numbers(struct tree_reader *, const struct json *, const char *what,
                          const double **out, uint32_t *n_out);
+/* Names of features as slots, in the scratch arena; NULL or null: none. */
+struct err *tree_names(struct tree_reader *, const struct json *list, uint32_t **out,
+                       uint32_t *n_out);
+/* target_type and classification_labels. */
+struct err *tree_target(struct tree_reader *, struct str target, const struct json *labels,
+                        struct tree_part *);
+/* `outer`: the features of the ensemble it is in, which are its own when it names none. */
+struct err *tree_read_tree(struct tree_reader *, const struct json *, const uint32_t *outer,
+                           uint32_t n_outer, struct tree_part *out);
+/* The highest class that a tree's leaves name; an err: they are no numbers of classes. */
+struct err *tree_classes(const struct tree_part *tree, const struct tree_node *, uint32_t n_nodes,
+                         uint32_t *out);
 /* For body_field.read: the node itself, looked at once all members are known. */
 struct err *tree_keep(struct body *, const struct json *, void *out);
 
