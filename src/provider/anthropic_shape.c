@@ -275,10 +275,7 @@ struct err *anthropic_body(const struct input *in, const struct anthropic_settin
     struct body b;
     body_begin(&b);
     struct err *e = put_body(&b.w, out->arena, in, settings);
-    if (!e)
-        return body_finish(&b, out);
-    buf_deinit(&b.buf);
-    return e;
+    return body_finish_or(&b, e, out);
 }
 
 /* --- whole answer --- */

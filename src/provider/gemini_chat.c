@@ -357,10 +357,7 @@ struct err *gemini_chat_body(const struct input *in, const struct gemini_setting
     struct body b;
     body_begin(&b);
     struct err *e = put_body(&b.w, out->arena, in, settings);
-    if (!e)
-        return body_finish(&b, out);
-    buf_deinit(&b.buf);
-    return e;
+    return body_finish_or(&b, e, out);
 }
 
 /* --- stream --- */

@@ -28,6 +28,14 @@ struct err *body_finish(struct body *b, struct http_out *out)
     return full ? err_new(ERR_TOO_LARGE, "the request to the service is too large") : NULL;
 }
 
+struct err *body_finish_or(struct body *b, struct err *e, struct http_out *out)
+{
+    if (!e)
+        return body_finish(b, out);
+    buf_deinit(&b->buf);
+    return e;
+}
+
 void request_json(struct http_out *out, struct str url, const struct value *api_key)
 {
     out->method = HTTP_POST;

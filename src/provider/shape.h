@@ -14,6 +14,8 @@ struct body {
 };
 void body_begin(struct body *);
 struct err *body_finish(struct body *, struct http_out *out);
+/* The same where building it may have failed: an `e` is handed on and the body dropped. */
+struct err *body_finish_or(struct body *, struct err *e, struct http_out *out);
 
 /* POST url with Content-Type: application/json and Authorization: Bearer <key>. */
 void request_json(struct http_out *, struct str url, const struct value *api_key);
@@ -39,6 +41,20 @@ struct err *request_header(struct http_out *, struct str name, struct str value,
         .name = "url", .place = IN_SERVICE, .type = SETTING_URL, .tasks = (task_bits),             \
         .flags = (flag_bits), .label = "URL",                                                      \
         .description = "The URL endpoint to use for the requests.",                                \
+    }
+
+#define SETTING_ROW_INPUT_TYPE(task_bits, words)                                                   \
+    {                                                                                              \
+        .name = "input_type", .place = IN_TASK, .type = SETTING_ENUM, .tasks = (task_bits),        \
+        .flags = SETTING_UNLISTED, .choices = (words), .label = "Input Type",                      \
+        .description = "The type of input passed to the model.",                                   \
+    }
+
+#define SETTING_ROW_TRUNCATE(task_bits, words)                                                     \
+    {                                                                                              \
+        .name = "truncate", .place = IN_TASK, .type = SETTING_ENUM, .tasks = (task_bits),          \
+        .flags = SETTING_UNLISTED, .choices = (words), .label = "Truncate",                        \
+        .description = "How the service handles inputs longer than the maximum.",                  \
     }
 
 #define SETTING_ROW_USER(task_bits)                                                                \
