@@ -149,10 +149,10 @@ static void update_work(void *job)
     struct models *m = d->models;
     pthread_mutex_lock(&d->admin);
     struct err *err = update(d, &u->change);
+    int wanted = d->wanted; /* who changes it holds this lock */
     pthread_mutex_unlock(&d->admin);
     if (!err)
-        log_info("deployment updated", LOG_S("deployment_id", d->id),
-                 LOG_I("allocations", d->wanted));
+        log_info("deployment updated", LOG_S("deployment_id", d->id), LOG_I("allocations", wanted));
     steward_wake(m->steward);
     waiter_post(u->waiter, err);
     free(u);
