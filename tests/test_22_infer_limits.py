@@ -9,6 +9,7 @@ import pytest
 from inferd import PASSWORD
 from test_08_key_limits import KEYS, MONTH, refused, used
 from test_22_deployments import EMBED, start, upload
+from test_27_trees import STUMP
 
 MODEL, DEPLOYMENT, ALIAS = "m-limits", "d-limits", "a-limits"
 
@@ -99,6 +100,17 @@ def test_a_call_that_fails_counts_without_tokens(server, limited):
     assert answer.status == 400, answer
     assert used(server, key)["usage"][MONTH()]["endpoints"][DEPLOYMENT] == {
         "calls": 1, "tokens": {"in": 0, "out": 0}}
+
+
+def test_trees_are_counted_by_their_own_name(server, limited):
+    key, auth = limited(requests_per_minute=1)
+    assert server.put("/_ml/trained_models/m-tree", STUMP).status == 200
+    ask = lambda: server.post("/_ml/trained_models/m-tree/_infer", {"docs": [{"x": 1}]}, auth=auth)
+    assert ask().status == 200
+    refused(ask(), key, 1, "requests per minute")
+    assert used(server, key)["usage"][MONTH()]["endpoints"] == {
+        "m-tree": {"calls": 1, "tokens": {"in": 0, "out": 0}}}
+    server.delete("/_ml/trained_models/m-tree")
 
 
 def test_calls_at_once(server, limited):

@@ -78,7 +78,10 @@ static struct err *find_by_registry(struct search *s)
     }
     TRY(err);
     if (model->tree) {
-        err = ask_tree(model, s->infer);
+        if (s->infer->admit)
+            err = s->infer->admit(s->infer, model->model_id);
+        if (!err)
+            err = ask_tree(model, s->infer);
         trained_model_unref(model);
         return err;
     }

@@ -194,8 +194,9 @@ struct infer_docs {
     struct call call;
     const struct json *docs;   /* an array of objects */
     const struct json *update; /* inference_config; NULL: none */
-    /* Once it is known which deployment answers, on the loop: an err refuses the call. NULL: none
-     * is asked. `deployment_id` is borrowed until it returns. */
+    /* Once it is known which deployment answers, on the loop; of trees, which have none, it is the
+     * model, on the pool. An err refuses the call. NULL: nobody is asked. Borrowed until it
+     * returns. */
     struct err *(*admit)(struct infer_docs *, struct str deployment_id);
     void (*done)(struct infer_docs *, struct err *);
     /* Without an err; borrowed until done returns. */
