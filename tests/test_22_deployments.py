@@ -424,10 +424,11 @@ def test_update_under_load_loses_no_request(es, model):
         a = es.ml.update_trained_model_deployment(model_id=model, number_of_allocations=n)
         assert a["assignment"]["task_parameters"]["number_of_allocations"] == n
         time.sleep(0.1 * FACTOR)
+    wait_until(lambda: failures or done[0] > 10, 10, "answering")
     stop.set()
     for t in threads:
         t.join()
-    assert not failures and done[0] > 10
+    assert not failures
     error = refused(429, "Could not update deployment because there are not enough resources to "
                          "provide all requested allocations",
                     call=lambda: es.ml.update_trained_model_deployment(
