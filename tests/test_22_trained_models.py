@@ -423,3 +423,24 @@ def test_what_is_deployed_is_not_deleted_unless_forced(spawn):
     assert server.get(MODELS + "/m").status == server.get(MODELS + "/al").status == 404
     assert server.post(MODELS + "/al/_infer", {"docs": [{"text_field": "a"}]}).status == 404
     assert os.listdir(stored(server)) == []
+
+
+def test_an_archive_that_can_never_run_is_refused_with_its_last_part(spawn):
+    """By name, and at once; the next upload begins anew."""
+    import io
+    import zipfile
+    server = spawn()
+    server.put(MODELS + "/m", CONFIG)
+    evil = io.BytesIO()
+    with zipfile.ZipFile(evil, "w") as z:
+        z.writestr("m/version", "3")
+        z.writestr("m/data.pkl", b"\x80\x02cos\nsystem\nq\x00X\x02\x00\x00\x00idq\x01\x85q\x02Rq\x03.")
+        z.writestr("m/constants.pkl", b"\x80\x02).")
+    data = evil.getvalue()
+    assert server.put(MODELS + "/m/definition/1", part(data[200:], len(data), 2)).status == 200
+    refused = server.put(MODELS + "/m/definition/0", part(data[:200], len(data), 2))
+    assert refused.status == 400
+    assert "[data.pkl] names the global [os.system]" in refused.text
+    assert os.listdir(stored(server, "m")) == []
+    assert server.post(MODELS + "/m/deployment/_start").status == 404
+    put_parts(server, "m", b"x" * 100, 40)

@@ -194,3 +194,11 @@ void definition_now_whole(struct definition *d)
     d->parts = NULL;
     d->n_parts = 0;
 }
+
+void definition_now_none(struct definition *d)
+{
+    d->part_bytes = d->announced = 0;
+    free(d->parts);
+    d->parts = NULL;
+    d->n_parts = 0;
+}

@@ -48,6 +48,7 @@ struct part *definition_reserve(struct definition *, uint32_t i);
 struct err *definition_check(const struct definition *, const char *model_id);
 int64_t definition_bytes(const struct definition *); /* all files together */
 void definition_now_whole(struct definition *);      /* the parts have been put together */
+void definition_now_none(struct definition *);       /* the parts have been removed */
 
 /* --- disk --- */
 
@@ -60,6 +61,12 @@ bool definition_same_vocabulary(const char *folder, struct str text);
  * at between pieces: true ends it with an error. */
 struct err *definition_assemble(const char *folder, const struct part *, uint32_t n,
                                 bool (*stop)(void *ctx), void *ctx);
+/* The same as a file of its own, for a look inside; the parts stay. */
+#define DEFINITION_COPY "look.new"
+struct err *definition_copy(const char *folder, const struct part *, uint32_t n,
+                            bool (*stop)(void *ctx), void *ctx);
+void definition_remove_copy(const char *folder);
+void definition_remove_parts(const char *folder);
 /* The folder and all in it; missing: fine. Follows no link. */
 struct err *definition_remove(const char *folder);
 

@@ -208,12 +208,12 @@ static int append_part(struct assembly *a, const char *parts, uint32_t i, const 
     return code;
 }
 
-struct err *definition_assemble(const char *folder, const struct part *parts, uint32_t n,
-                                bool (*stop)(void *), void *ctx)
+static struct err *join_parts(const char *folder, const char *name, const struct part *parts,
+                              uint32_t n, bool (*stop)(void *), void *ctx)
 {
     char path[PATH_MAX], aside[PATH_MAX + 8], parts_folder[PATH_MAX];
     struct assembly a = {.stop = stop, .ctx = ctx};
-    TRY(join(path, folder, "model.pt"));
+    TRY(join(path, folder, name));
     TRY(join(parts_folder, folder, "parts"));
     TRY(begin_file(path, aside, &a.out));
     a.piece = mem_new(PIECE_BYTES);
@@ -221,9 +221,30 @@ struct err *definition_assemble(const char *folder, const struct part *parts, ui
     for (uint32_t i = 0; i < n && !code; i++)
         code = append_part(&a, parts_folder, i, &parts[i]);
     free(a.piece);
-    TRY(end_file(a.out, code, aside, path, folder));
-    err_free(definition_remove(parts_folder)); /* else the next start does it */
+    return end_file(a.out, code, aside, path, folder);
+}
+
+void definition_remove_parts(const char *folder)
+{
+    char parts_folder[PATH_MAX];
+    struct err *e = join(parts_folder, folder, "parts");
+    if (!e)
+        e = definition_remove(parts_folder);
+    err_free(e); /* else the next start does it */
+}
+
+struct err *definition_assemble(const char *folder, const struct part *parts, uint32_t n,
+                                bool (*stop)(void *), void *ctx)
+{
+    TRY(join_parts(folder, "model.pt", parts, n, stop, ctx));
+    definition_remove_parts(folder);
     return NULL;
+}
+
+struct err *definition_copy(const char *folder, const struct part *parts, uint32_t n,
+                            bool (*stop)(void *), void *ctx)
+{
+    return join_parts(folder, DEFINITION_COPY, parts, n, stop, ctx);
 }
 
 /* --- removing --- */
@@ -234,6 +255,15 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     (void)type;
     (void)ftw;
     return remove(path);
+}
+
+void definition_remove_copy(const char *folder)
+{
+    char path[PATH_MAX];
+    struct err *e = join(path, folder, DEFINITION_COPY);
+    if (!e)
+        unlink(path);
+    err_free(e);
 }
 
 struct err *definition_remove(const char *folder)

@@ -5,7 +5,10 @@
  * may send the same bytes again: parts found at open take them once more. */
 #include "registry_private.h"
 
+#include <stdio.h>
+
 #include "bug.h"
+#include "engine.h"
 #include "log.h"
 
 /* --- who may write --- */
@@ -121,6 +124,27 @@ static void release_part(struct registry *r, uint32_t i, const struct claim *c, 
     pthread_mutex_unlock(&r->lock);
 }
 
+static struct err *put_together(struct registry *, struct str id, const char *id_text,
+                                bool uploading);
+
+/* Once the last part has come, in whatever order. */
+static struct err *check_when_whole(struct registry *r, struct str id)
+{
+    struct arena *a = arena_new(ARENA_NO_LIMIT);
+    const char *id_text = arena_cstr(a, id);
+    pthread_mutex_lock(&r->lock);
+    struct entry *entry = registry_entry(r, id);
+    struct err *missing = entry ? definition_check(&entry->files, id_text) : registry_unknown(id);
+    bool whole = entry && entry->files.whole_bytes >= 0;
+    pthread_mutex_unlock(&r->lock);
+    struct err *e = NULL;
+    if (!missing && !whole)
+        e = put_together(r, id, id_text, true);
+    err_free(missing);
+    arena_free(a);
+    return e;
+}
+
 struct err *registry_put_part(struct registry *r, struct str id, uint32_t i, uint32_t total_parts,
                               int64_t total_bytes, struct str bytes)
 {
@@ -139,7 +163,7 @@ struct err *registry_put_part(struct registry *r, struct str id, uint32_t i, uin
         e = part_exists(id, i);
     release_part(r, i, &c, e != NULL);
     free(c.folder);
-    return e;
+    return e || c.again ? e : check_when_whole(r, id);
 }
 
 /* --- vocabulary --- */
@@ -222,6 +246,7 @@ struct assembly {
     struct part *parts; /* a copy */
     uint32_t n;
     char *folder;
+    bool uploading; /* the last part has just come: the vocabulary may be missing */
 };
 
 static bool is_deleting(void *ctx)
@@ -254,7 +279,7 @@ static struct err *claim_assembly(struct registry *r, struct str id, const char 
     }
     struct definition *d = &a->entry->files;
     TRY(definition_check(d, id_text));
-    if (d->vocabulary_bytes < 0)
+    if (d->vocabulary_bytes < 0 && !a->uploading)
         return no_vocabulary(id);
     if (d->whole_bytes >= 0)
         return NULL;
@@ -268,28 +293,82 @@ static struct err *claim_assembly(struct registry *r, struct str id, const char 
     return NULL;
 }
 
-static void release_assembly(struct registry *r, const struct assembly *a, bool failed)
+enum assembled { UNCHANGED, PUT_TOGETHER, REFUSED };
+
+static void release_assembly(struct registry *r, const struct assembly *a, enum assembled how)
 {
     pthread_mutex_lock(&r->lock);
+    struct definition *d = &a->entry->files;
     a->entry->assembling = false;
-    if (!failed) {
-        definition_now_whole(&a->entry->files);
-        registry_refresh(a->entry);
+    if (how == PUT_TOGETHER)
+        definition_now_whole(d);
+    if (how == REFUSED) {
+        r->bytes -= d->part_bytes;
+        definition_now_none(d);
     }
-    end(r, a->entry, 0, failed);
+    if (how != UNCHANGED)
+        registry_refresh(a->entry);
+    end(r, a->entry, 0, false);
     pthread_mutex_unlock(&r->lock);
 }
 
-static struct err *put_together(struct registry *r, struct str id, const char *id_text)
+/* What is no archive at all is left to the start of a deployment, as in Elasticsearch. */
+static bool is_archive(const char *file)
 {
-    struct assembly a = {.registry = r};
+    char head[4] = "";
+    FILE *f = fopen(file, "re");
+    bool yes = f && fread(head, 1, 4, f) == 4 && memcmp(head, "PK\3\4", 4) == 0;
+    if (f)
+        fclose(f);
+    return yes;
+}
+
+/* ERR_ARGUMENT: it can never run. */
+static struct err *look_inside(const char *folder)
+{
+    struct engine_limits limits = {0};
+    struct arena *a = arena_new(ARENA_NO_LIMIT);
+    const char *file = arena_printf(a, "%s/" DEFINITION_COPY, folder).p;
+    struct err *e = is_archive(file) ? program_check_script(file, &limits) : NULL;
+    definition_remove_copy(folder);
+    arena_free(a);
+    return e;
+}
+
+/* Beyond Elasticsearch: an archive that can never run is refused when its last part comes. What is
+ * wrong with the disk or for want of memory is left to the start of a deployment. */
+static struct err *check_archive(struct assembly *a)
+{
+    struct err *e = definition_copy(a->folder, a->parts, a->n, is_deleting, a);
+    if (!e)
+        e = look_inside(a->folder);
+    bool refused = e && e->kind == ERR_ARGUMENT;
+    struct err *told = NULL;
+    if (refused) {
+        definition_remove_parts(a->folder);
+        told = err_new(ERR_ARGUMENT,
+                       "The definition is refused, and its parts have been removed: %s", e->reason);
+    }
+    err_free(e);
+    release_assembly(a->registry, a, refused ? REFUSED : UNCHANGED);
+    return told;
+}
+
+static struct err *put_together(struct registry *r, struct str id, const char *id_text,
+                                bool uploading)
+{
+    struct assembly a = {.registry = r, .uploading = uploading};
     pthread_mutex_lock(&r->lock);
     struct err *e = claim_assembly(r, id, id_text, &a);
     pthread_mutex_unlock(&r->lock);
     if (e || !a.parts)
         return e;
-    e = definition_assemble(a.folder, a.parts, a.n, is_deleting, &a);
-    release_assembly(r, &a, e != NULL);
+    if (uploading) {
+        e = check_archive(&a);
+    } else {
+        e = definition_assemble(a.folder, a.parts, a.n, is_deleting, &a);
+        release_assembly(r, &a, e ? UNCHANGED : PUT_TOGETHER);
+    }
     free(a.parts);
     free(a.folder);
     return e;
@@ -302,7 +381,7 @@ struct err *registry_files(struct registry *r, const struct trained_model *m, st
     if (m->local)
         return local_model_files(r->path_models, m, a, out);
     char *id_text = arena_cstr(a, m->model_id);
-    TRY(put_together(r, m->model_id, id_text));
+    TRY(put_together(r, m->model_id, id_text, false));
     char *folder = registry_folder(r, m->model_id);
     out->definition = arena_printf(a, "%s/model.pt", folder).p;
     out->vocabulary = arena_printf(a, "%s/vocabulary.json", folder).p;
