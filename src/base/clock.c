@@ -1,6 +1,8 @@
 /* Calendar arithmetic is done here rather than by gmtime_r, which takes glibc's time zone lock. */
 #include "clock.h"
 
+#include <stdbool.h>
+#include <stdio.h>
 #include <time.h>
 
 static int64_t now_ns(clockid_t id)
@@ -77,4 +79,11 @@ void clock_iso8601(int64_t wall_ms, char out[25])
     p = digits(p, 3, (int)(ms_of_day % 1000));
     *p++ = 'Z';
     *p = '\0';
+}
+
+void clock_span(int64_t ms, char out[CLOCK_SPAN_SIZE])
+{
+    bool whole = ms % 1000 == 0;
+    snprintf(out, CLOCK_SPAN_SIZE, "%lld%s", (long long)(whole ? ms / 1000 : ms),
+             whole ? "s" : "ms");
 }

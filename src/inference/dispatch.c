@@ -207,10 +207,9 @@ static bool fall_back(struct flight *f, const struct err *e)
 
 struct err *inference_timeout_err(const struct call *call)
 {
-    long long ms = (long long)call->timeout_ms;
-    if (ms % 1000 == 0)
-        return err_status(408, "Request timed out after [%llds]", ms / 1000);
-    return err_status(408, "Request timed out after [%lldms]", ms);
+    char span[CLOCK_SPAN_SIZE];
+    clock_span(call->timeout_ms, span);
+    return err_status(408, "Request timed out after [%s]", span);
 }
 
 static void flight_fail(struct sink *sink, struct err *e)

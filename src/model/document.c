@@ -156,10 +156,9 @@ void document_left_queue(struct document *doc)
 
 static struct err *too_late(const struct call *call)
 {
-    long long ms = (long long)call->timeout_ms;
-    bool whole = ms % 1000 == 0;
-    return err_status(408, "timeout [%lld%s] waiting for inference result", whole ? ms / 1000 : ms,
-                      whole ? "s" : "ms");
+    char span[CLOCK_SPAN_SIZE];
+    clock_span(call->timeout_ms, span);
+    return err_status(408, "timeout [%s] waiting for inference result", span);
 }
 
 void document_late(struct document *doc)

@@ -371,15 +371,15 @@ static void count_timeout(struct flight *f)
 static struct err *waited_in_vain(const struct flight *f)
 {
     const struct call *call = f->call;
-    long long ms = (long long)call->timeout_ms;
-    bool whole = ms % 1000 == 0;
+    char span[CLOCK_SPAN_SIZE];
     if (!call->deadline_ms || clock_mono_ms() < call->deadline_ms)
         return is_cancelled();
+    clock_span(call->timeout_ms, span);
     return err_new(ERR_DEPLOYMENT_TIMEOUT,
-                   "Timed out after [%lld%s] waiting for trained model deployment [%.*s] to start. "
+                   "Timed out after [%s] waiting for trained model deployment [%.*s] to start. "
                    "Use the trained model stats API to track the state of the deployment and try "
                    "again once it has started.",
-                   whole ? ms / 1000 : ms, whole ? "s" : "ms", STR_ARG(f->deployment->id));
+                   span, STR_ARG(f->deployment->id));
 }
 
 static void flight_cancel(struct call *call)

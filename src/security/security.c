@@ -441,11 +441,7 @@ static void render_about(const struct account *a, struct json_out *w)
 
 uint32_t security_owner(const struct user *u)
 {
-    struct str s = u->key ? u->key->id : str_c(u->name);
-    uint32_t h = 2166136261u; /* FNV-1a */
-    for (size_t i = 0; i < s.n; i++)
-        h = (h ^ (unsigned char)s.p[i]) * 16777619u;
-    return h;
+    return (uint32_t)str_hash(u->key ? u->key->id : str_c(u->name));
 }
 
 void security_render_user(const struct user *u, struct json_out *w)
