@@ -1,6 +1,8 @@
 """--rotate-secrets-key: a new key for the stored secrets, whatever happens meanwhile."""
+import contextlib
 import os
 import random
+import sqlite3
 import subprocess
 import time
 
@@ -71,6 +73,46 @@ def test_a_new_key(stopped, upstream):
         f.write(before)
     status, said = rotate(stopped)
     assert status == 1 and "is not the one that the stored secrets were encrypted with" in said
+
+
+def sealed(server):
+    """The secrets as they lie in the database: their nonces and tags."""
+    with contextlib.closing(sqlite3.connect(path(server, "store.db"))) as db:
+        rows = [r[0] for r in db.execute("SELECT body FROM private WHERE kind = 'secret'")]
+    return [part for row in rows for part in (row[9:33], row[-16:])]
+
+
+def seen(server, marks):
+    """Those of the marks that any file of the data folder holds."""
+    found = set()
+    for folder, _, names in os.walk(server.data):
+        for name in names:
+            with open(os.path.join(folder, name), "rb") as f:
+                data = f.read()
+            found |= {m for m in marks if m in data}
+    return found
+
+
+def test_nothing_of_the_old_key_is_left(stopped):
+    old = sealed(stopped) + [read(stopped).strip().encode()]
+    assert len(old) == 2 * N + 1 and seen(stopped, old) == set(old)
+    assert rotate(stopped)[0] == 0
+    assert seen(stopped, old) == set()
+    assert len(seen(stopped, sealed(stopped))) == 2 * N
+
+
+def test_what_is_deleted_is_gone_at_once(spawn):
+    server = spawn(SETTINGS)
+    for i in range(N):
+        server.make("completion", f"e{i}", "openai", {"api_key": key(i), "model_id": "m"})
+    old = sealed(server)
+    for i in range(N):
+        if i % 2:
+            assert server.delete(f"/_inference/e{i}").status == 200
+        else:
+            body = {"service_settings": {"api_key": "sk-other-" + MARK}}
+            assert server.put(f"/_inference/completion/e{i}/_update", body).status == 200
+        assert seen(server, old) == set(old) & set(sealed(server)), i
 
 
 def test_without_secrets(spawn):

@@ -147,9 +147,10 @@ static struct err *memory_drop(void *db, enum store_kind kind, struct str id)
     return NULL;
 }
 
-static struct err *memory_commit(void *db, uint64_t last_rev)
+static struct err *memory_commit(void *db, uint64_t last_rev, bool anew)
 {
     struct memory *m = db;
+    (void)anew; /* there are no pages */
     m->last_rev = last_rev;
     pthread_rwlock_unlock(&m->lock);
     return NULL;

@@ -3,7 +3,13 @@
  * synchronous=FULL: an acknowledged commit survives power loss too, for 1 to 7 ms of fsync (NORMAL
  * would lose the last ones). One handle writes. Readers each borrow a handle of their own from a
  * free list, so that they never wait for the writer or for each other; the list grows to as many
- * as ever read at once, which the pool bounds. */
+ * as ever read at once, which the pool bounds.
+ *
+ * secure_delete overwrites a cell that is dropped, but not the copies that are left behind when
+ * SQLite moves cells between pages, and the log keeps pages as they were. So what is private lies
+ * in a table of its own: when something of it was replaced or dropped, the table's pages are freed
+ * (and overwritten, as freed pages are) and filled anew in the same transaction, and then the log
+ * is emptied. That table is small: keys and users, a few hundred bytes each. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -17,7 +23,8 @@
 #include "migrate.h"
 #include "store_driver.h"
 
-#define BUSY_MS 5000 /* for others at the file: backups, a shell. Among ourselves nobody waits. */
+#define BUSY_MS  5000 /* for others at the file: backups, a shell. Among ourselves nobody waits. */
+#define SCRUB_MS 250  /* for readers to end; writers wait meanwhile */
 
 static const struct migration migrations[] = {
     {"documents and their revisions",
@@ -29,33 +36,58 @@ static const struct migration migrations[] = {
      "  PRIMARY KEY (kind, id));"
      "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
      "INSERT INTO counter VALUES ('rev', 0);"},
+    {"private documents apart",
+     "CREATE TABLE private ("
+     "  kind TEXT NOT NULL,"
+     "  id BLOB NOT NULL,"
+     "  rev INTEGER NOT NULL,"
+     "  body BLOB NOT NULL,"
+     "  PRIMARY KEY (kind, id));"
+     "INSERT INTO private SELECT kind, id, rev, body FROM doc WHERE kind IN ('secret', 'user')"
+     " ORDER BY kind, id;"
+     "DELETE FROM doc WHERE kind IN ('secret', 'user');"},
 };
+
+/* Through memory: temp_store says so. */
+static const char fill_anew[] = "CREATE TEMP TABLE kept AS SELECT * FROM main.private;"
+                                "DELETE FROM main.private;"
+                                "INSERT INTO main.private SELECT * FROM kept;"
+                                "DROP TABLE kept;";
 
 enum statement { BEGIN, COMMIT, ROLLBACK, GET, LIST, PEEK, SET, DROP, REV, SET_REV, N_STATEMENTS };
+enum table { DOC, PRIVATE, N_TABLES };
 
-static const char *const sql[N_STATEMENTS] = {
-    [BEGIN] = "BEGIN IMMEDIATE",
-    [COMMIT] = "COMMIT",
-    [ROLLBACK] = "ROLLBACK",
-    [GET] = "SELECT rev, body FROM doc WHERE kind = ?1 AND id = ?2",
-    [LIST] = "SELECT rev, body, id FROM doc WHERE kind = ?1 ORDER BY id",
-    [PEEK] = "SELECT rev FROM doc WHERE kind = ?1 AND id = ?2",
-    [SET] = ("INSERT INTO doc (kind, id, rev, body) VALUES (?1, ?2, ?3, ?4)"
-             " ON CONFLICT (kind, id) DO UPDATE SET rev = excluded.rev, body = excluded.body"),
-    [DROP] = "DELETE FROM doc WHERE kind = ?1 AND id = ?2",
-    [REV] = "SELECT value FROM counter WHERE name = 'rev'",
-    [SET_REV] = "UPDATE counter SET value = ?3 WHERE name = 'rev'",
-};
+#define ON(table)                                                                                  \
+    {                                                                                              \
+        [BEGIN] = "BEGIN IMMEDIATE", [COMMIT] = "COMMIT", [ROLLBACK] = "ROLLBACK",                 \
+        [GET] = "SELECT rev, body FROM " table " WHERE kind = ?1 AND id = ?2",                     \
+        [LIST] = "SELECT rev, body, id FROM " table " WHERE kind = ?1 ORDER BY id",                \
+        [PEEK] = "SELECT rev FROM " table " WHERE kind = ?1 AND id = ?2",                          \
+        [SET] = "INSERT INTO " table " (kind, id, rev, body) VALUES (?1, ?2, ?3, ?4)"              \
+                " ON CONFLICT (kind, id) DO UPDATE SET rev = excluded.rev, body = excluded.body",  \
+        [DROP] = "DELETE FROM " table " WHERE kind = ?1 AND id = ?2",                              \
+        [REV] = "SELECT value FROM counter WHERE name = 'rev'",                                    \
+        [SET_REV] = "UPDATE counter SET value = ?3 WHERE name = 'rev'",                            \
+    }
+
+static const char *const sql[N_TABLES][N_STATEMENTS] = {
+    [DOC] = ON("doc"), [PRIVATE] = ON("private")};
+
+static enum table table_of(enum store_kind kind)
+{
+    return store_kind_private(kind) ? PRIVATE : DOC;
+}
 
 struct handle {
     sqlite3 *db;
-    sqlite3_stmt *st[N_STATEMENTS]; /* made on first use */
+    sqlite3_stmt *st[N_TABLES][N_STATEMENTS]; /* made on first use */
     struct handle *next;
 };
 
 struct sqlite {
     char path[PATH_MAX];
     struct handle *writer;
+    bool migrated;        /* pages of the older schema may still be there */
     pthread_mutex_t lock; /* guards `idle` */
     struct handle *idle;
 };
@@ -71,8 +103,8 @@ static void handle_close(struct handle *h)
 {
     if (!h)
         return;
-    for (int i = 0; i < N_STATEMENTS; i++)
-        sqlite3_finalize(h->st[i]);
+    for (int i = 0; i < N_TABLES * N_STATEMENTS; i++)
+        sqlite3_finalize(h->st[i / N_STATEMENTS][i % N_STATEMENTS]);
     BUG_ON(sqlite3_close(h->db) != SQLITE_OK);
     free(h);
 }
@@ -80,9 +112,10 @@ static void handle_close(struct handle *h)
 static struct err *set_pragmas(struct handle *h, const char *path)
 {
     /* trusted_schema off: a planted database file runs no functions of its own. secure_delete:
-     * dropped records are overwritten in the file. */
+     * dropped records are overwritten in the file. temp_store: nothing of it lies elsewhere. */
     static const char pragmas[] = "PRAGMA synchronous = FULL;"
                                   "PRAGMA trusted_schema = OFF;"
+                                  "PRAGMA temp_store = MEMORY;"
                                   "PRAGMA secure_delete = ON;";
     if (sqlite3_exec(h->db, pragmas, NULL, NULL, NULL) != SQLITE_OK)
         return err_new(ERR_CORRUPT, "[%s] cannot be used as a store: %s", path,
@@ -133,12 +166,14 @@ static void reader_return(struct sqlite *s, struct handle *h)
 
 /* --- statements --- */
 
-static struct err *prepare(struct handle *h, enum statement which, sqlite3_stmt **out)
+static struct err *prepare(struct handle *h, enum table table, enum statement which,
+                           sqlite3_stmt **out)
 {
-    if (!h->st[which] && sqlite3_prepare_v3(h->db, sql[which], -1, SQLITE_PREPARE_PERSISTENT,
-                                            &h->st[which], NULL) != SQLITE_OK)
+    sqlite3_stmt **st = &h->st[table][which];
+    if (!*st && sqlite3_prepare_v3(h->db, sql[table][which], -1, SQLITE_PREPARE_PERSISTENT, st,
+                                   NULL) != SQLITE_OK)
         return fail(h, "prepare a statement");
-    *out = h->st[which];
+    *out = *st;
     return NULL;
 }
 
@@ -158,10 +193,10 @@ static void rewind_statement(sqlite3_stmt *st)
     sqlite3_clear_bindings(st);
 }
 
-static struct err *run(struct handle *h, enum statement which, const char *doing)
+static struct err *run(struct handle *h, enum table table, enum statement which, const char *doing)
 {
     sqlite3_stmt *st = NULL;
-    TRY(prepare(h, which, &st));
+    TRY(prepare(h, table, which, &st));
     struct err *e = sqlite3_step(st) == SQLITE_DONE ? NULL : fail(h, doing);
     rewind_statement(st);
     return e;
@@ -200,7 +235,8 @@ static struct err *open_writer(struct sqlite *s, const char *path_data)
     TRY(make_file(s, path_data));
     TRY(handle_open(s->path, &s->writer));
     TRY(use_wal(s->writer, s->path));
-    return migrate(s->writer->db, s->path, migrations, sizeof migrations / sizeof *migrations);
+    return migrate(s->writer->db, s->path, migrations, sizeof migrations / sizeof *migrations,
+                   &s->migrated);
 }
 
 static void sqlite_close(void *db)
@@ -246,7 +282,7 @@ static struct err *read_one(struct handle *h, enum store_kind kind, struct str i
                             struct doc *out)
 {
     sqlite3_stmt *st = NULL;
-    TRY(prepare(h, GET, &st));
+    TRY(prepare(h, table_of(kind), GET, &st));
     int rc = bind_key(st, kind, id) ? sqlite3_step(st) : SQLITE_NOMEM;
     struct err *e = NULL;
     if (rc == SQLITE_ROW)
@@ -273,7 +309,7 @@ static struct err *read_all(struct handle *h, enum store_kind kind, struct arena
                             struct docs *out)
 {
     sqlite3_stmt *st = NULL;
-    TRY(prepare(h, LIST, &st));
+    TRY(prepare(h, table_of(kind), LIST, &st));
     size_t cap = 0;
     struct doc *v = NULL;
     int rc = bind_key(st, kind, (struct str){0}) ? SQLITE_OK : SQLITE_NOMEM;
@@ -323,13 +359,13 @@ static void sqlite_rollback(void *db)
 {
     struct sqlite *s = db;
     if (!sqlite3_get_autocommit(s->writer->db)) /* some errors roll back by themselves */
-        err_free(run(s->writer, ROLLBACK, "roll back"));
+        err_free(run(s->writer, DOC, ROLLBACK, "roll back"));
 }
 
 static struct err *read_rev(struct handle *h, uint64_t *out)
 {
     sqlite3_stmt *st = NULL;
-    TRY(prepare(h, REV, &st));
+    TRY(prepare(h, DOC, REV, &st));
     *out = 0;
     return read_int(h, st, "read its revision", out);
 }
@@ -337,7 +373,7 @@ static struct err *read_rev(struct handle *h, uint64_t *out)
 static struct err *sqlite_begin(void *db, uint64_t *last_rev_out)
 {
     struct sqlite *s = db;
-    TRY(run(s->writer, BEGIN, "begin a transaction"));
+    TRY(run(s->writer, DOC, BEGIN, "begin a transaction"));
     struct err *e = read_rev(s->writer, last_rev_out);
     if (e)
         sqlite_rollback(s);
@@ -348,7 +384,7 @@ static struct err *sqlite_peek(void *db, enum store_kind kind, struct str id, ui
 {
     struct sqlite *s = db;
     sqlite3_stmt *st = NULL;
-    TRY(prepare(s->writer, PEEK, &st));
+    TRY(prepare(s->writer, table_of(kind), PEEK, &st));
     *rev_out = 0;
     if (!bind_key(st, kind, id))
         return fail(s->writer, "bind a document's name");
@@ -360,7 +396,7 @@ static struct err *sqlite_set(void *db, enum store_kind kind, struct str id, str
 {
     struct sqlite *s = db;
     sqlite3_stmt *st = NULL;
-    TRY(prepare(s->writer, SET, &st));
+    TRY(prepare(s->writer, table_of(kind), SET, &st));
     bool bound = bind_key(st, kind, id) &&
                  sqlite3_bind_int64(st, 3, (sqlite3_int64)rev) == SQLITE_OK &&
                  sqlite3_bind_blob(st, 4, body.p, (int)body.n, SQLITE_STATIC) == SQLITE_OK;
@@ -368,28 +404,46 @@ static struct err *sqlite_set(void *db, enum store_kind kind, struct str id, str
         rewind_statement(st);
         return fail(s->writer, "bind a document");
     }
-    return run(s->writer, SET, "write a document");
+    return run(s->writer, table_of(kind), SET, "write a document");
 }
 
 static struct err *sqlite_drop(void *db, enum store_kind kind, struct str id)
 {
     struct sqlite *s = db;
     sqlite3_stmt *st = NULL;
-    TRY(prepare(s->writer, DROP, &st));
+    TRY(prepare(s->writer, table_of(kind), DROP, &st));
     if (!bind_key(st, kind, id))
         return fail(s->writer, "bind a document's name");
-    return run(s->writer, DROP, "drop a document");
+    return run(s->writer, table_of(kind), DROP, "drop a document");
 }
 
-static struct err *sqlite_commit(void *db, uint64_t last_rev)
+static struct err *sqlite_commit(void *db, uint64_t last_rev, bool anew)
 {
     struct sqlite *s = db;
     sqlite3_stmt *st = NULL;
-    TRY(prepare(s->writer, SET_REV, &st));
+    if (anew && sqlite3_exec(s->writer->db, fill_anew, NULL, NULL, NULL) != SQLITE_OK)
+        return fail(s->writer, "fill its private part anew");
+    TRY(prepare(s->writer, DOC, SET_REV, &st));
     if (sqlite3_bind_int64(st, 3, (sqlite3_int64)last_rev) != SQLITE_OK)
         return fail(s->writer, "bind its revision");
-    TRY(run(s->writer, SET_REV, "write its revision"));
-    return run(s->writer, COMMIT, "commit");
+    TRY(run(s->writer, DOC, SET_REV, "write its revision"));
+    return run(s->writer, DOC, COMMIT, "commit");
+}
+
+/* The log still holds pages as they were before: all of it goes into the database, where freed
+ * cells are overwritten, and its file is cut to nothing. */
+static struct err *sqlite_scrub(void *db, bool whole, bool *done_out)
+{
+    struct sqlite *s = db;
+    struct handle *h = s->writer;
+    if ((whole || s->migrated) && sqlite3_exec(h->db, "VACUUM", NULL, NULL, NULL) != SQLITE_OK)
+        return fail(h, "be written anew");
+    s->migrated = false;
+    sqlite3_busy_timeout(h->db, SCRUB_MS);
+    int rc = sqlite3_wal_checkpoint_v2(h->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    sqlite3_busy_timeout(h->db, BUSY_MS);
+    *done_out = rc == SQLITE_OK;
+    return rc == SQLITE_OK || rc == SQLITE_BUSY ? NULL : fail(h, "empty its log");
 }
 
 const struct store_driver store_sqlite = {
@@ -405,4 +459,5 @@ const struct store_driver store_sqlite = {
     .drop = sqlite_drop,
     .commit = sqlite_commit,
     .rollback = sqlite_rollback,
+    .scrub = sqlite_scrub,
 };

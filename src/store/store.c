@@ -11,6 +11,7 @@
 
 #include "bug.h"
 #include "folder.h"
+#include "log.h"
 #include "secret.h"
 #include "store_driver.h"
 #include "vault.h"
@@ -39,6 +40,8 @@ struct store {
     pthread_cond_t round_over;
     struct write *first, **last;
     bool led;
+    /* The leader's. Of secrets that were replaced or dropped: by this round; still in the files. */
+    bool replaced, stale;
 };
 
 struct str store_kind_name(enum store_kind kind)
@@ -58,6 +61,29 @@ struct str store_kind_name(enum store_kind kind)
     };
     BUG_ON(kind >= N_STORE_KINDS);
     return names[kind];
+}
+
+/* --- old bytes --- */
+
+bool store_kind_private(enum store_kind kind)
+{
+    return kind == STORE_SECRET || kind == STORE_USER;
+}
+
+/* What is committed stays so, whatever becomes of this; what it could not do it does with the next
+ * change. */
+static void scrub(struct store *s, bool whole)
+{
+    bool done = false;
+    if (!s->driver->scrub)
+        return;
+    struct err *e = s->driver->scrub(s->db, whole, &done);
+    if (e || !done)
+        log_warn("the store's files still hold secrets that were replaced or dropped: something "
+                 "else reads them",
+                 LOG_E(e));
+    err_free(e);
+    s->stale = !done;
 }
 
 /* --- open and close --- */
@@ -82,6 +108,7 @@ static struct err *open_next(struct store *s, const char *path_data, const struc
     }
     vault_close(s->vault);
     s->vault = next;
+    scrub(s, true); /* which that rotation did not come to */
     return vault_adopt(next, path_data);
 }
 
@@ -106,6 +133,7 @@ static struct err *open_parts(struct store *s, const char *path_data)
         TRY(folder_open(path_data, &s->folder));
     }
     TRY(s->driver->open(path_data, &s->db));
+    scrub(s, false); /* what a killed process has left in the log */
     struct arena *tmp = arena_new(ARENA_NO_LIMIT);
     struct err *e = open_vault(s, path_data, tmp);
     arena_free(tmp);
@@ -202,6 +230,7 @@ static struct err *run_write(struct store *s, const struct write *w, struct err 
     for (size_t i = 0; i < w->n; i++) {
         uint64_t rev;
         TRY(s->driver->peek(s->db, w->v[i].kind, w->v[i].id, &rev));
+        s->replaced = s->replaced || (rev && store_kind_private(w->v[i].kind));
         *refused_out = check_expect(&w->v[i], rev);
         if (*refused_out)
             return NULL;
@@ -218,13 +247,14 @@ static struct err *run_write(struct store *s, const struct write *w, struct err 
 
 static struct err *run_in_transaction(struct store *s, struct write *round, uint64_t rev)
 {
+    s->replaced = false;
     for (struct write *w = round; w; w = w->next) {
         w->rev = rev + 1;
         TRY(run_write(s, w, &w->err));
         if (!w->err)
             rev++;
     }
-    return s->driver->commit(s->db, rev);
+    return s->driver->commit(s->db, rev, s->replaced);
 }
 
 /* Fills each write's rev and err. When the database fails, everybody's answer is its error: a
@@ -238,6 +268,8 @@ static void run_round(struct store *s, struct write *round)
         if (e)
             s->driver->rollback(s->db);
     }
+    if (!e && (s->replaced || s->stale))
+        scrub(s, false);
     if (!e)
         return;
     for (struct write *w = round; w; w = w->next) {
@@ -370,5 +402,6 @@ struct err *store_rotate_key(struct store *s, size_t *n_secrets_out)
     }
     vault_close(s->vault);
     s->vault = next;
+    scrub(s, true);
     return vault_adopt(next, s->path_data);
 }

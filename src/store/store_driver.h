@@ -28,14 +28,23 @@ struct store_driver {
     struct err *(*peek)(void *db, enum store_kind, struct str id, uint64_t *rev_out);
     struct err *(*set)(void *db, enum store_kind, struct str id, struct str body, uint64_t rev);
     struct err *(*drop)(void *db, enum store_kind, struct str id);
-    /* NULL: on disk, together with last_rev. Otherwise nothing of it is, and rollback follows. */
-    struct err *(*commit)(void *db, uint64_t last_rev);
+    /* NULL: on disk, together with last_rev. Otherwise nothing of it is, and rollback follows.
+     * `anew`: documents of private kinds were replaced or dropped, and no page may keep them. */
+    struct err *(*commit)(void *db, uint64_t last_rev, bool anew);
     /* Follows a begin that succeeded, when anything after it did not. */
     void (*rollback)(void *db);
+    /* Between transactions: takes out of the files what committed changes have replaced or dropped.
+     * `whole` rewrites the database for it. Somebody else reading the file may keep old bytes in
+     * use: *done_out is then false, and asking again later finishes it. */
+    struct err *(*scrub)(void *db, bool whole, bool *done_out);
 };
 
 extern const struct store_driver store_sqlite;
 extern const struct store_driver store_memory;
+
+/* Sealed secrets and the hashes of passwords: what was replaced or dropped of them is not left
+ * lying in the files. */
+bool store_kind_private(enum store_kind);
 
 /* "endpoint" and so on. On disk and under the seal of secrets: never renamed. */
 struct str store_kind_name(enum store_kind);

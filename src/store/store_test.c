@@ -367,9 +367,11 @@ static void tampered_secrets_do_not_open(void **state)
     assert_ok(store_put(f->s, STORE_SECRET, STR("c"), STR("key-of-c"), 0, NULL));
     store_close(f->s);
     f->s = NULL;
-    run_sql(f, "UPDATE doc SET body = (SELECT body FROM doc WHERE kind = 'secret' AND id = x'61')"
-               " WHERE kind = 'secret' AND id = x'62'");
-    run_sql(f, "UPDATE doc SET body = CAST(substr(body, 1, length(body) - 1) || x'00' AS BLOB)"
+    run_sql(
+        f,
+        "UPDATE private SET body = (SELECT body FROM private WHERE kind = 'secret' AND id = x'61')"
+        " WHERE kind = 'secret' AND id = x'62'");
+    run_sql(f, "UPDATE private SET body = CAST(substr(body, 1, length(body) - 1) || x'00' AS BLOB)"
                " WHERE kind = 'secret' AND id = x'63'");
     assert_ok(store_open("sqlite", f->folder.data, &f->s));
     assert_body(f, STORE_SECRET, "a", "key-of-a");

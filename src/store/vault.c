@@ -201,14 +201,35 @@ struct err *vault_open_next(const char *path_data, struct vault **out)
     return NULL;
 }
 
+/* The old key's bytes, where the file system writes in place. Nothing depends on it any more. */
+static void overwrite_key(int fd, const char *path)
+{
+    static const char zeros[FILE_BYTES];
+    if (fd >= 0 && (pwrite(fd, zeros, sizeof zeros, 0) != sizeof zeros || fsync(fd) != 0))
+        log_warn("the old key of the stored secrets was not overwritten", LOG_C("path", path));
+}
+
+static struct err *take_place(struct vault *next, const char *path, const char *path_data)
+{
+    if (rename(next->path, path) != 0)
+        return err_new(ERR_IO, "cannot rename [%s]: %s", next->path, strerror(errno));
+    snprintf(next->path, sizeof next->path, "%s", path);
+    return folder_sync(path_data);
+}
+
 struct err *vault_adopt(struct vault *next, const char *path_data)
 {
     char path[PATH_MAX];
+    struct stat st;
     TRY(key_path(path_data, KEY_FILE, path));
-    if (rename(next->path, path) != 0)
-        return err_new(ERR_IO, "cannot rename [%s]: %s", next->path, strerror(errno));
-    memcpy(next->path, path, sizeof path);
-    return folder_sync(path_data);
+    int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    struct err *e = take_place(next, path, path_data);
+    /* A copy made as a second name of the same file is somebody's backup. */
+    if (!e && fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 0)
+        overwrite_key(fd, path);
+    if (fd >= 0)
+        close(fd);
+    return e;
 }
 
 struct err *vault_drop_next(const char *path_data)

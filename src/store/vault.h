@@ -26,6 +26,7 @@ struct err *vault_open(const char *path_data, bool may_make, struct vault **out)
 struct err *vault_make_next(const char *path_data, struct vault **out);
 /* The one that a rotation has left; NULL in *out: there is none. */
 struct err *vault_open_next(const char *path_data, struct vault **out);
+/* The old key's bytes are overwritten. */
 struct err *vault_adopt(struct vault *next, const char *path_data);
 struct err *vault_drop_next(const char *path_data); /* if there is one */
 void vault_close(struct vault *);                   /* wipes the key; NULL is fine */
