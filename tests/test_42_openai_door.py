@@ -11,6 +11,8 @@ import openai
 import pytest
 
 from inferd import FACTOR, MARK, PASSWORD
+from services import ALL
+from upstream_anthropic import end, event, start
 from upstream import Reply, Stream, chunk, close_to, reply_text, score, tool_chunks, vector
 
 KEY = "sk-" + MARK
@@ -91,6 +93,79 @@ def test_tool_calls(client, models, upstream):
         assert "".join(p.arguments or "" for p in parts) == '{"city": "Bern"}'
 
 
+CHATS = [r for r in ALL if r.task == "chat_completion"]
+
+
+@pytest.mark.parametrize("recipe", CHATS, ids=repr)
+def test_every_service_chats_in_openais_shape(server, client, upstream, recipe):
+    """Also those whose own chunks have other numbers, words and no ids."""
+    server.make("chat_completion", "x", recipe.service, recipe.settings,
+                **({"task_settings": recipe.task_settings} if recipe.task_settings else {}))
+    ask = dict(model="x", messages=[{"role": "user", "content": "hi"}])
+    answer = client.chat.completions.create(**ask)
+    assert answer.choices[0].message.content == reply_text("hi")
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.id and answer.usage.prompt_tokens > 0 and answer.usage.completion_tokens > 0
+    assert answer.usage.total_tokens >= answer.usage.prompt_tokens + answer.usage.completion_tokens
+    chunks = list(client.chat.completions.create(
+        stream=True, stream_options={"include_usage": True}, **ask))
+    assert [c.usage is not None for c in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert chunks[-1].usage == answer.usage and chunks[-1].choices == []
+    assert len({c.id for c in chunks}) == 1 and chunks[0].id
+    assert {(c.object, c.model) for c in chunks} == {("chat.completion.chunk", "x")}
+    choices = [c.choices[0] for c in chunks[:-1]]
+    assert {c.index for c in choices} == {0}
+    assert [c.delta.role for c in choices] == ["assistant"] + [None] * (len(choices) - 1)
+    assert "".join(c.delta.content or "" for c in choices) == reply_text("hi")
+    assert [c.finish_reason for c in choices if c.finish_reason] == ["stop"]
+    answer = client.chat.completions.create(tools=TOOLS, **ask)
+    (call,) = answer.choices[0].message.tool_calls
+    assert call.id and call.function.name == "weather"
+    assert json.loads(call.function.arguments) == {"city": "Paris"}
+    assert answer.choices[0].finish_reason == "tool_calls"
+    # The client's own helper puts the chunks together, and refuses those that lack something.
+    with client.chat.completions.stream(tools=TOOLS, **ask) as stream:
+        whole = stream.get_final_completion()
+    assert whole.choices[0].finish_reason == "tool_calls"
+    (again,) = whole.choices[0].message.tool_calls
+    assert (again.id, again.type, again.function.name) == (call.id, "function", "weather")
+    assert json.loads(again.function.arguments) == {"city": "Paris"}
+
+
+def test_two_calls_of_one_turn(server, client, upstream):
+    """Each is number 0 of its content block at Anthropic's."""
+    server.make("chat_completion", "x", "anthropic", {"api_key": KEY, "model_id": "claude"},
+                task_settings={"max_tokens": 64})
+
+    def blocks():
+        yield start()
+        yield event("content_block_start", index=0, content_block={"type": "text", "text": "so "})
+        for i, city in enumerate(["Bern", "Rome"], 1):
+            yield event("content_block_start", index=i, content_block={
+                "type": "tool_use", "id": f"toolu_{i}", "name": "weather", "input": {}})
+            yield event("content_block_delta", index=i, delta={
+                "type": "input_json_delta", "partial_json": json.dumps({"city": city})})
+        yield from end("tool_use")
+    for streamed in (False, True):
+        upstream.script(Stream(blocks(), done=False))
+        ask = dict(model="x", messages=[{"role": "user", "content": "?"}], tools=TOOLS)
+        if streamed:
+            with client.chat.completions.stream(**ask) as stream:
+                choice = stream.get_final_completion().choices[0]
+        else:
+            choice = client.chat.completions.create(**ask).choices[0]
+        assert choice.message.content == "so "
+        assert [(c.id, json.loads(c.function.arguments)["city"])
+                for c in choice.message.tool_calls] == [("toolu_1", "Bern"), ("toolu_2", "Rome")]
+
+
+def test_dimensions_that_the_model_does_not_have(client, models):
+    assert client.embeddings.create(model="emb", input="a", dimensions=8).data
+    with pytest.raises(openai.BadRequestError) as e:
+        client.embeddings.create(model="emb", input="a", dimensions=256)
+    assert "[dimensions] must be [8]" in str(e.value)
+
+
 def test_a_completion_endpoint_chats_too(client, models):
     ask = dict(model="plain", messages=[{"role": "user", "content": "hi"}])
     answer = client.chat.completions.create(**ask)
@@ -98,6 +173,9 @@ def test_a_completion_endpoint_chats_too(client, models):
     chunks = list(client.chat.completions.create(stream=True, **ask))
     assert "".join(c.choices[0].delta.content or "" for c in chunks) == reply_text("hi")
     assert chunks[-1].choices[0].finish_reason == "stop"
+    chunks = list(client.chat.completions.create(
+        stream=True, stream_options={"include_usage": True}, **ask))
+    assert chunks[-1].usage.total_tokens > 0 and chunks[0].choices[0].delta.role == "assistant"
 
 
 def test_models(client, models):

@@ -27,7 +27,7 @@ void post_stream(struct request *);
 /* simulate.c */
 void post_simulate(struct request *);
 
-/* openai.c: the second door */
+/* openai.c, openai_chat.c: the second door */
 void post_openai_embeddings(struct request *);
 void post_openai_chat(struct request *);
 void post_openai_rerank(struct request *);

@@ -195,7 +195,8 @@ static void put_if_set(struct json_out *w, const char *key, struct str s)
         json_key_str(w, key, s);
 }
 
-static void put_tool_call(struct json_out *w, const struct chat_delta_tool_call *t)
+static void put_tool_call(struct json_out *w, const struct chat_delta_tool_call *t,
+                          bool no_null_type)
 {
     json_obj(w);
     json_key_i64(w, "index", t->index);
@@ -207,15 +208,16 @@ static void put_tool_call(struct json_out *w, const struct chat_delta_tool_call 
         put_if_set(w, "name", t->name);
         json_end(w);
     }
-    json_key(w, "type");
-    if (t->type.p)
-        json_put_str(w, t->type);
-    else
+    if (t->type.p) {
+        json_key_str(w, "type", t->type);
+    } else if (!no_null_type) {
+        json_key(w, "type");
         json_put_null(w);
+    }
     json_end(w);
 }
 
-static void put_choice(struct json_out *w, const struct chat_choice *c)
+static void put_choice(struct json_out *w, const struct chat_choice *c, bool no_null_type)
 {
     json_obj(w);
     json_key(w, "delta");
@@ -227,7 +229,7 @@ static void put_choice(struct json_out *w, const struct chat_choice *c)
         json_key(w, "tool_calls");
         json_arr(w);
         for (size_t i = 0; i < c->n_tool_calls; i++)
-            put_tool_call(w, &c->tool_calls[i]);
+            put_tool_call(w, &c->tool_calls[i], no_null_type);
         json_end(w);
     }
     json_end(w);
@@ -268,7 +270,7 @@ static void put_chat_chunk(struct json_out *w, const struct chat_chunk *c)
         json_key(w, "choices");
         json_arr(w);
         for (size_t i = 0; i < c->n_choices; i++)
-            put_choice(w, &c->choices[i]);
+            put_choice(w, &c->choices[i], c->no_null_type);
         json_end(w);
     }
     if (c->created)

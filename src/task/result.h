@@ -107,7 +107,9 @@ struct chat_choice {
 
 struct chat_chunk { /* one event of a chat_completion stream; printed without a wrapper */
     struct str id, model, object;
-    int64_t created; /* seconds since 1970; printed when set: OpenAI has it, Elasticsearch not */
+    int64_t created;   /* seconds since 1970; printed when set: OpenAI has it, Elasticsearch not */
+    bool no_null_type; /* a call's `type` is left out when absent: Elasticsearch prints null, which
+                          OpenAI's clients take for a type */
     bool has_choices;
     const struct chat_choice *choices;
     size_t n_choices;
