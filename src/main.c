@@ -16,6 +16,7 @@
 #include "audit.h"
 #include "bug.h"
 #include "clock.h"
+#include "commands.h"
 #include "config.h"
 #include "identity.h"
 #include "log.h"
@@ -34,7 +35,8 @@ struct arguments {
     const char *config;
     const char *overrides[256];
     size_t n_overrides;
-    bool help_settings, check_config, rotate_key;
+    bool help_settings, check_config, rotate_key, password_stdin;
+    const char *reset_password; /* of this user; NULL: of nobody */
 };
 
 static error_t parse_argument(int key, char *arg, struct argp_state *state)
@@ -58,6 +60,12 @@ static error_t parse_argument(int key, char *arg, struct argp_state *state)
     case 'R':
         a->rotate_key = true;
         return 0;
+    case 'P':
+        a->reset_password = arg;
+        return 0;
+    case 'S':
+        a->password_stdin = true;
+        return 0;
     case ARGP_KEY_ARG:
         argp_usage(state);
         return 0;
@@ -73,6 +81,9 @@ static const struct argp_option argp_options[] = {
     {"check-config", 'C', NULL, 0, "Read every option, say each mistake, and exit", 0},
     {"rotate-secrets-key", 'R', NULL, 0,
      "Seal the stored secrets anew under a new secrets.key, and exit; no server may run", 0},
+    {"reset-password", 'P', "USER", 0,
+     "Give a user a new random password, print it, and exit; no server may run", 0},
+    {"password-stdin", 'S', NULL, 0, "Let --reset-password read the new password instead", 0},
     {0}};
 
 static const struct argp argp = {
@@ -559,16 +570,12 @@ static void harden(void)
     }
 }
 
-static struct err *rotate_key(const struct config *c)
+static int run_command(const struct server *s)
 {
-    struct store *store;
-    size_t n;
-    TRY(store_open(c->store, c->path_data, &store));
-    struct err *e = store_rotate_key(store, &n);
-    store_close(store);
-    if (!e)
-        log_info("the stored secrets are sealed under a new key", LOG_I("secrets", n));
-    return e;
+    const struct arguments *a = &s->arguments;
+    if (a->rotate_key)
+        return command_rotate_key(&s->config);
+    return command_reset_password(&s->config, a->reset_password, a->password_stdin);
 }
 
 int main(int argc, char **argv)
@@ -588,12 +595,8 @@ int main(int argc, char **argv)
     }
     harden();
     apply_logging(&s->config);
-    if (s->arguments.rotate_key) {
-        struct err *e = rotate_key(&s->config);
-        if (e)
-            log_error("the secrets were not sealed anew", LOG_E(e));
-        int status = e ? 1 : 0;
-        err_free(e);
+    if (s->arguments.rotate_key || s->arguments.reset_password) {
+        int status = run_command(s);
         config_deinit(&s->config);
         return status;
     }

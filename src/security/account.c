@@ -6,9 +6,8 @@
 #include "bug.h"
 #include "log.h"
 #include "map.h"
+#include "password.h"
 #include "secret.h"
-
-#define LENGTH 20 /* of a random password: 121 bits */
 
 static const char *const superuser[] = {"superuser", NULL};
 
@@ -98,24 +97,8 @@ static struct err *read_account(struct realm *realm, const struct doc *d, struct
 
 /* --- the first password --- */
 
-static char *random_password(void)
+static struct err *store_first(struct store *store, const char *hash)
 {
-    static const char letters[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789*_=-+";
-    char *z = mem_new(LENGTH + 1);
-    for (int i = 0; i < LENGTH; i++)
-        z[i] = letters[randombytes_uniform(sizeof letters - 1)];
-    return z;
-}
-
-static struct err *store_first(struct store *store, const char *password)
-{
-    char hash[crypto_pwhash_STRBYTES];
-    if (crypto_pwhash_str(hash, password, strlen(password), crypto_pwhash_OPSLIMIT_INTERACTIVE,
-                          crypto_pwhash_MEMLIMIT_INTERACTIVE) != 0)
-        return err_new(ERR_INTERNAL,
-                       "hashing a password takes [%d] MiB of memory, which is not there",
-                       crypto_pwhash_MEMLIMIT_INTERACTIVE >> 20);
     struct account_doc doc = {.hash = str_c(hash),
                               .roles = STR("[\"superuser\"]"),
                               .metadata = STR("{\"_reserved\":true}"),
@@ -129,18 +112,37 @@ static struct err *store_first(struct store *store, const char *password)
     return e;
 }
 
+struct err *account_make_built_in(struct store *store, const char *hash, bool *made_out)
+{
+    struct err *e = store_first(store, hash);
+    *made_out = !e;
+    if (!e || e->kind != ERR_EXISTS)
+        return e;
+    err_free(e);
+    return NULL;
+}
+
+static struct err *hash_and_store(struct store *store, const char *password)
+{
+    char hash[PASSWORD_HASH_CHARS];
+    TRY(password_hash(str_c(password), hash));
+    struct err *e = store_first(store, hash);
+    secret_wipe(hash, sizeof hash);
+    return e;
+}
+
 static struct err *make_built_in(struct store *store, const char *first_password,
                                  char **printed_out)
 {
     if (first_password && *first_password)
-        return store_first(store, first_password);
-    char *password = random_password();
-    struct err *e = store_first(store, password);
+        return hash_and_store(store, first_password);
+    char *password = password_random();
+    struct err *e = hash_and_store(store, password);
     if (!e) {
         *printed_out = password;
         return NULL;
     }
-    secret_wipe(password, LENGTH);
+    secret_wipe(password, strlen(password));
     free(password);
     return e;
 }

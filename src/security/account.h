@@ -36,6 +36,8 @@ struct realm {
 /* Makes `elastic` if it is missing. Its random password, if it needs one, is put into *printed_out;
  * see security_open. Waits: for the disk and for one argon2id. */
 struct err *account_ensure_built_in(struct store *, const char *first_password, char **printed_out);
+/* Makes `elastic` with this hash unless he is there: *made_out. Waits: for the disk. */
+struct err *account_make_built_in(struct store *, const char *hash, bool *made_out);
 /* Everybody with what his roles give now. Waits: for the disk. */
 struct err *realm_read(struct store *, struct realm **out);
 

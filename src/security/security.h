@@ -58,6 +58,11 @@ void user_unref(const struct user *); /* NULL is fine */
  * that password for main to print once (secret; caller wipes and frees), else NULL. */
 struct err *security_open(struct store *, struct pool *, bool enabled, const char *first_password,
                           char **printed_out, struct security **out);
+/* A new password for a user of the store, who must exist (`elastic` is made if need be, and
+ * enabled). Thread: main, before anybody else uses the store. Waits: for the disk and for one
+ * argon2id. */
+struct err *security_reset_password(struct store *, struct str name, struct str password);
+char *security_random_password(void); /* secret; the caller wipes and frees it */
 #define SECURITY_TOKEN_MS (20 * 60 * 1000)
 /* How long access tokens live; SECURITY_TOKEN_MS unless said. Before the loops run. */
 void security_set_token_ms(struct security *, int64_t ms);

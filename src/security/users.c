@@ -1,16 +1,13 @@
 /* users: users as resources. Passwords are hashed here, on the pool, at most so many at once.
  * Source: shared facts, security.md 10. */
-#include <sodium.h>
-
 #include "account.h"
 #include "log.h"
+#include "password.h"
 #include "private.h"
 #include "query.h"
 #include "secret.h"
 
 #define ACT           "cluster:admin/xpack/security/user/"
-#define MIN_PASSWORD  6
-#define MAX_PASSWORD  4096
 #define MAX_DOC_BYTES ((size_t)2 << 20)
 #define HASHING       2 /* at once: each takes 64 MiB */
 
@@ -33,43 +30,20 @@ static struct realm *take(struct security *s)
 /* --- passwords --- */
 
 static struct err *hash_password(struct security *s, struct str password,
-                                 char out[crypto_pwhash_STRBYTES])
+                                 char out[PASSWORD_HASH_CHARS])
 {
-    if (password.n < MIN_PASSWORD)
-        return invalid("passwords must be at least [%d] characters long", MIN_PASSWORD);
-    if (password.n > MAX_PASSWORD || str_find_char(password, '\0') != SIZE_MAX)
-        return invalid("passwords must be at most [%d] bytes long and hold no NUL", MAX_PASSWORD);
-    int64_t busy = atomic_fetch_add(&s->n_hashing, 1);
-    int rc = -1;
-    if (busy < HASHING)
-        rc = crypto_pwhash_str(out, password.p, password.n, crypto_pwhash_OPSLIMIT_INTERACTIVE,
-                               crypto_pwhash_MEMLIMIT_INTERACTIVE);
+    TRY(password_check(password));
+    int busy = atomic_fetch_add(&s->n_hashing, 1);
+    struct err *e = busy < HASHING
+                        ? password_hash(password, out)
+                        : err_new(ERR_TOO_MANY, "too many passwords are being set, try again");
     atomic_fetch_sub(&s->n_hashing, 1);
-    if (busy >= HASHING)
-        return err_new(ERR_TOO_MANY, "too many passwords are being set, try again");
-    return rc == 0 ? NULL : err_new(ERR_INTERNAL, "hashing a password failed for want of memory");
-}
-
-/* A ready-made hash must be like our own: its parameters say what every later check will cost. */
-static struct err *check_hash(struct str hash, char out[crypto_pwhash_STRBYTES])
-{
-    sodium_memzero(out, crypto_pwhash_STRBYTES);
-    bool ok = hash.n < crypto_pwhash_STRBYTES && str_find_char(hash, '\0') == SIZE_MAX;
-    if (ok) {
-        memcpy(out, hash.p, hash.n);
-        ok = crypto_pwhash_str_needs_rehash(out, crypto_pwhash_OPSLIMIT_INTERACTIVE,
-                                            crypto_pwhash_MEMLIMIT_INTERACTIVE) == 0;
-    }
-    if (ok)
-        return NULL;
-    return invalid("The provided password hash is not a hash or it could not be resolved to a "
-                   "supported hash algorithm. The supported password hash algorithms are "
-                   "[argon2id with m=65536,t=2,p=1]");
+    return e;
 }
 
 /* password or password_hash of a body; "" in `out` when there is neither. */
 static struct err *read_password(struct security *s, const struct json *body,
-                                 char out[crypto_pwhash_STRBYTES])
+                                 char out[PASSWORD_HASH_CHARS])
 {
     struct str password, hash;
     out[0] = '\0';
@@ -78,7 +52,7 @@ static struct err *read_password(struct security *s, const struct json *body,
     if (password.p && hash.p)
         return invalid("only one of [password, password_hash] can be provided");
     if (hash.p)
-        return check_hash(hash, out);
+        return password_check_hash(hash, out);
     return password.p ? hash_password(s, password, out) : NULL;
 }
 
@@ -157,7 +131,7 @@ static struct err *put(struct security *s, struct security_call *c, struct accou
 struct err *user_put(struct security *s, struct security_call *c)
 {
     struct account_doc d;
-    char hash[crypto_pwhash_STRBYTES];
+    char hash[PASSWORD_HASH_CHARS];
     bool created;
     TRY(check_name("User", c->name));
     if (is_reserved(c->name))
@@ -212,7 +186,7 @@ struct err *user_password(struct security *s, struct security_call *c)
 {
     static const char *const members[] = {"password", "password_hash", NULL};
     struct str name = c->name.p ? c->name : str_c(c->user->name);
-    char hash[crypto_pwhash_STRBYTES];
+    char hash[PASSWORD_HASH_CHARS];
     if (c->user->key || !str_eq_c(name, c->user->name))
         TRY(security_authorize(c->user, PRIV_MANAGE_SECURITY, ACT "change_password"));
     TRY(only_members(c->body, "change_password", members));
