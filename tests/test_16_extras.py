@@ -5,6 +5,7 @@ import time
 import pytest
 
 from inferd import MARK
+from services import deltas
 from upstream import Hang, Reply, Stream, chunk, close_to, reply_text, vector
 
 KEY = "sk-" + MARK
@@ -63,6 +64,49 @@ def test_a_stream_falls_back_before_its_first_delta_only(server, upstream):
     events = server.stream("/_inference/completion/first/_stream", {"input": "hi"}).all()
     assert events[-1][0] == "error"
     assert targets(upstream)[-1] == "/v1/chat/completions"
+
+
+BROKEN = {"garbage": Stream(["data: {nonsense\n\n"]),
+          "error": Stream([{"error": {"message": "overloaded", "type": "server_error"}}]),
+          "cut": Stream([], done=False, cut="rst")}
+
+
+@pytest.mark.parametrize("first", BROKEN)
+def test_a_stream_that_breaks_before_its_first_delta_falls_back(server, upstream, first):
+    two(server, upstream)
+    upstream.script(BROKEN[first])
+    events = server.stream("/_inference/completion/first/_stream", {"input": "hi"}).all()
+    assert "".join(deltas(events)) == reply_text("hi")
+    assert targets(upstream)[-1] == "/v2/chat"
+
+
+def test_an_empty_answer_falls_back(server, upstream):
+    two(server, upstream)
+    upstream.script(Reply(200, b""))
+    answer = server.post("/_inference/completion/first", {"input": "hi"})
+    assert answer.json == {"completion": [{"result": reply_text("hi")}]}
+
+
+@pytest.mark.parametrize("timeouts", [{"first_token": "100ms"}, {"total": "100ms"}])
+def test_an_endpoint_whose_time_is_over_falls_back(server, upstream, timeouts):
+    """The fallback has its own time, and both are within what the caller gave."""
+    server.make("completion", "second", "cohere", {"api_key": KEY, "model_id": "command-a"})
+    server.make("completion", "first", "openai",
+                dict(MODEL, fallback=["second"], timeouts=timeouts,
+                     rate_limit={"requests_per_minute": 1000000}))
+    upstream.clear()
+    upstream.script(Hang())
+    events = server.stream("/_inference/completion/first/_stream", {"input": "hi"}).all()
+    assert "".join(deltas(events)) == reply_text("hi")
+    assert targets(upstream) == ["/v1/chat/completions", "/v2/chat"]
+    upstream.clear()
+    upstream.script(Hang())
+    if "total" in timeouts:
+        upstream.script(Hang())
+    answer = server.post("/_inference/completion/first?timeout=400ms", {"input": "hi"})
+    assert (answer.status, answer.reason) == (408, "Request timed out after [400ms]")
+    # first_token is for streams: there the caller's time was over.
+    assert len(upstream.requests) == (2 if "total" in timeouts else 1)
 
 
 def test_embeddings_fall_back_within_one_model_only(server, upstream):

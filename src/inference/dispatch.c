@@ -76,15 +76,19 @@ struct flight {
     struct call *call;
     struct loop_timer timer;
     bool timed_out, began;
+    bool own_limit; /* the time was the endpoint's to keep, and shorter than the caller's */
     int64_t start_ns;
     struct endpoint *own, *other; /* the one asked for; the one that answers for it, a reference */
     size_t next_fallback;
-    struct input asked;  /* the input before anybody shortened it */
+    struct input asked;                          /* the input before anybody shortened it */
+    int64_t asked_deadline_ms, asked_timeout_ms; /* the caller's */
+    bool asked_whole;
     struct cache *cache; /* NULL: the answer is not kept */
     char key[CACHE_KEY_BYTES];
 };
 
 static void flight_go(struct flight *f);
+static void flight_deadline(struct flight *f);
 
 static int64_t took_us(const struct flight *f)
 {
@@ -150,10 +154,15 @@ static void flight_done(struct sink *sink, const struct result *result)
 
 /* --- fallback --- */
 
-/* Is it worth asking somebody else? */
+/* Is it worth asking somebody else? When the endpoint has used up its own time it is, when the
+ * caller's is over nobody waits. */
 static bool elsewhere(const struct flight *f, const struct err *e)
 {
-    if (f->timed_out || f->began || atomic_load_explicit(&f->call->cancelled, memory_order_acquire))
+    if (f->began)
+        return false;
+    if (f->timed_out)
+        return f->own_limit;
+    if (atomic_load_explicit(&f->call->cancelled, memory_order_acquire))
         return false;
     if (e->elsewhere || e->kind == ERR_TOO_MANY || e->kind == ERR_UNAVAILABLE)
         return true;
@@ -223,6 +232,9 @@ static void flight_fail(struct sink *sink, struct err *e)
     f->call->usage = (struct usage){0};
     if (fall_back(f, e)) {
         err_free(e);
+        f->timed_out = false; /* which has cancelled the call */
+        atomic_store_explicit(&f->call->cancelled, false, memory_order_release);
+        flight_deadline(f);
         flight_go(f);
         return;
     }
@@ -270,22 +282,27 @@ static void flight_go(struct flight *f)
         dispatch_submit(inf, call);
 }
 
-/* Timeouts of the endpoint's own; total holds for streams too. */
+/* The caller's time, or the endpoint's own where that is shorter; `total` holds for streams too. A
+ * fallback has its own anew, within what the caller has left. */
 static void flight_deadline(struct flight *f)
 {
-    const struct extras *x = extras_of(f->own);
     struct call *call = f->call;
+    const struct extras *x = extras_of(call->endpoint);
     int64_t now = clock_mono_ms(), own_ms = x->total_ms;
-    if (x->total_ms)
-        call->whole = true;
-    else if (call->input.stream && x->first_token_ms)
+    call->deadline_ms = f->asked_deadline_ms;
+    call->timeout_ms = f->asked_timeout_ms;
+    call->whole = f->asked_whole || x->total_ms;
+    if (!own_ms && call->input.stream)
         own_ms = x->first_token_ms;
-    if (own_ms && (!call->deadline_ms || now + own_ms < call->deadline_ms)) {
+    f->own_limit = own_ms && (!call->deadline_ms || now + own_ms < call->deadline_ms);
+    if (f->own_limit) {
         call->deadline_ms = now + own_ms;
         call->timeout_ms = own_ms;
     }
     if (call->deadline_ms)
         loop_timer_set(call->loop, &f->timer, call->deadline_ms, flight_late);
+    else
+        loop_timer_cancel(&f->timer);
 }
 
 /* True: the answer was there, and is given. */
@@ -321,6 +338,9 @@ void inference_submit(struct inference *inf, struct call *call)
     if (flight_cached(f))
         return;
     f->asked = call->input;
+    f->asked_deadline_ms = call->deadline_ms;
+    f->asked_timeout_ms = call->timeout_ms;
+    f->asked_whole = call->whole;
     if (extras_of(f->own)->n_fallback && call->input.n_texts) {
         size_t n = call->input.n_texts;
         f->asked.texts = arena_array(call->arena, n, sizeof *f->asked.texts);

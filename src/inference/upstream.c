@@ -207,10 +207,11 @@ static void answer_done(struct upstream *up, const struct http_in *in)
         return;
     }
     if (in->body.n == 0) {
-        upstream_fail(
-            up,
+        struct err *empty =
             err_status(400, "Response body was empty for request from inference entity id [%.*s]",
-                       STR_ARG(endpoint_id(up))));
+                       STR_ARG(endpoint_id(up)));
+        empty->elsewhere = true;
+        upstream_fail(up, empty);
         return;
     }
     struct result result = {0};

@@ -3,6 +3,7 @@
  * told from a timer, never from inside the client's callback. */
 #include "clock.h"
 #include "upstream_private.h"
+#include "verdict.h"
 
 /* One event of a provider's stream; the largest seen are tool calls of some tens of KiB. */
 #define MAX_EVENT_BYTES (4u << 20)
@@ -58,8 +59,10 @@ static struct err *stream_events(struct upstream *up)
     while (!up->stream.finished && framing_next(&up->framing, &ev, &e)) {
         struct err *failed = up->task->on_event(&up->stream, &ev, &up->tap);
         arena_reset(up->scratch);
-        if (failed)
+        if (failed) { /* if nothing was told yet, another may do better */
+            failed->elsewhere = failed->elsewhere || status_goes_elsewhere(failed->status);
             return failed;
+        }
     }
     return e ? upstream_wrap(up, e) : NULL;
 }

@@ -18,10 +18,9 @@ static bool status_is_known(int s)
     return false;
 }
 
-/* What another service might not refuse: not what is wrong with the request itself. */
-static bool goes_elsewhere(int upstream_status)
+bool status_goes_elsewhere(int status)
 {
-    switch (upstream_status) {
+    switch (status) {
     case 401:
     case 402:
     case 403:
@@ -30,7 +29,7 @@ static bool goes_elsewhere(int upstream_status)
     case 429:
         return true;
     default:
-        return upstream_status >= 500 || (upstream_status >= 300 && upstream_status < 400);
+        return status >= 500 || (status >= 300 && status < 400);
     }
 }
 
@@ -56,7 +55,7 @@ struct err *verdict_err(struct str inference_id, int upstream_status, const stru
                          STR_ARG(v->prefix), STR_ARG(inference_id), upstream_status, sep,
                          STR_ARG(v->message), v->message.n ? "]" : "");
     e->by_input = may_be_input(upstream_status);
-    e->elsewhere = goes_elsewhere(upstream_status);
+    e->elsewhere = status_goes_elsewhere(upstream_status);
     e->chat_type = dup_str(v->chat_type);
     e->chat_code = dup_str(v->chat_code);
     e->chat_param = dup_str(v->chat_param);

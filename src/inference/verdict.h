@@ -9,6 +9,9 @@
  * status the client gets: the upstream's when it is a known one below 500, else 400. */
 struct err *verdict_err(struct str inference_id, int upstream_status, const struct verdict *);
 
+/* May another service do what this one has refused so? Not what is wrong with the request. */
+bool status_goes_elsewhere(int status);
+
 /* The Retry-After header in milliseconds (seconds, or an HTTP date); 0: absent or unreadable. */
 int64_t retry_after_ms(const struct http_headers *, int64_t now_wall_ms);
 
