@@ -127,6 +127,7 @@ ALL = [Recipe(*row) for row in [
     ("azureaistudio", T, STUDIO, "Azure AI Studio embeddings"),
     ("azureaistudio", R, STUDIO, "Azure AI Studio rerank"),
     ("azureaistudio", C, STUDIO, "Azure AI Studio completion"),
+    ("azureaistudio", CC, STUDIO, "Azure AI Studio chat completion"),
     ("azureopenai", T, AZURE, "Azure OpenAI embeddings"),
     ("azureopenai", C, AZURE, "Azure OpenAI completion"),
     ("azureopenai", CC, AZURE, "Azure OpenAI chat completion"),

@@ -116,8 +116,11 @@ def test_embeddings_of_titan(story):
     assert same_rows(story.ask(["a"])["text_embedding"], [vector("a")])
     assert story.request.json == {"inputText": "a"}
     assert story.request.target == "/amazonbedrock/model/amazon.titan-embed-text-v2%3A0/invoke"
-    answer = story.post({"input": ["a", "b"]})
-    assert (answer.status, answer.reason) == (400, "[input] cannot contain more than one string")
+    # Its models take one text; a call with more, or one that is cut into chunks, is several requests.
+    assert same_rows(story.ask(["b", "c"])["text_embedding"], [vector("b"), vector("c")])
+    assert [r.json["inputText"] for r in story.requests[1:]] in (["b", "c"], ["c", "b"])
+    chunked = story.post({"input": "word " * 300}, query="?chunk=true").json
+    assert len(chunked["text_embedding"][0]["chunks"]) == 2
 
 
 @pytest.mark.parametrize("given, sent", [
@@ -250,6 +253,13 @@ def test_a_call_in_elastics_language(story):
 def test_bytes_and_bits(story, kind, member):
     story.make(SAGEMAKER, T, element_type=kind, endpoint_name="elastic-" + kind)
     assert story.ask(["a", "b"]) == {member: [{"embedding": int8s("a")}, {"embedding": int8s("b")}]}
+
+
+def test_a_batch_is_as_large_as_the_setting_says(story):
+    story.make(SAGEMAKER, T, batch_size=2)
+    assert same_rows(story.ask(["a", "b", "c"])["text_embedding"],
+                     [vector("a"), vector("b"), vector("c")])
+    assert sorted(str(r.json["input"]) for r in story.requests) == ["['a', 'b']", "c"]
 
 
 def test_rerank_in_elastics_language(story):

@@ -144,6 +144,42 @@ def test_completions_of_all_makers(story, maker, kind, target, path, shown):
     assert second.json["stream"] is True
 
 
+CHAT = [{"role": "system", "content": "s"}, {"role": "user", "content": "hi"}]
+
+
+@pytest.mark.parametrize("maker, target, most", [
+    ("openai", "/openai/deployments/d/chat/completions?api-version=1", "max_completion_tokens"),
+    ("meta", "/token", "max_tokens"), ("cohere", "/token", "max_tokens")])
+def test_chats_by_the_token(story, maker, target, most):
+    story.make(STUDIO, CC, provider=maker, target=HOST + target,
+               task_settings={"temperature": 0.5, "max_new_tokens": 7})
+    assert said(story.chunks({"messages": CHAT, "top_p": 0.25, "stop": ["x"]})) == "Echo: hi"
+    sent = story.request.json
+    assert sent["messages"] == CHAT and sent["stop"] == ["x"]
+    assert (sent["temperature"], sent["top_p"], sent[most]) == (0.5, 0.25, 7)
+    assert "model" not in sent
+    story.chunks({"messages": CHAT, "temperature": 1, "max_completion_tokens": 9, "model": "other"})
+    sent = story.requests[1].json
+    assert (sent["temperature"], sent[most]) == (1, 9)
+    assert sent.get("model") == (None if maker == "openai" else "other")
+
+
+@pytest.mark.parametrize("maker", ["mistral", "meta", "microsoft_phi", "databricks"])
+def test_chats_in_realtime(story, maker):
+    story.make(STUDIO, CC, provider=maker, endpoint_type="realtime", target=HOST + "/realtime/score",
+               task_settings={"do_sample": True})
+    assert said(story.chunks({"messages": CHAT, "max_completion_tokens": 9})) == "Echo: hi"
+    assert story.request.json == {
+        "input_data": {"input_string": [{"content": m["content"], "role": m["role"]} for m in CHAT],
+                       "parameters": {"do_sample": True, "max_new_tokens": 9}}, "stream": True}
+    stream = story.stream({"messages": CHAT, "stop": "x"})
+    assert (stream.status, "Field [stop] is not supported by the [realtime]" in stream.all()[0][1]) \
+        == (400, True)
+    stream = story.stream({"messages": CHAT, "tools": [{"type": "function",
+                                                        "function": {"name": "f"}}]})
+    assert (stream.status, "Field [tools]" in stream.all()[0][1]) == (400, True)
+
+
 @pytest.mark.parametrize("maker, target, path", [
     ("cohere", "/token", "/token/v1/embeddings"),
     ("openai", "/openai/deployments/d/embeddings?api-version=1",

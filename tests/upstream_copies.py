@@ -200,12 +200,26 @@ def studio_parameters(parameters):
 
 @route("azureaistudio", "/(?:openai|token)/.*(?:chat/completions)", studio_key)
 def studio_chat(request):
+    """A completion as Elasticsearch sends it, or a chat in OpenAI's shape."""
     body = request.json
+    if "stream" in body and "parameters" not in body:
+        return studio_chat_completion(request)
     members(body, ["messages"], ["messages", "parameters", "stream"])
     studio_parameters(body.get("parameters", {}))
     expect(body.get("stream") in (None, True), "[stream]")
     request.json = dict(body, n=1, model="m", stream=body.get("stream", False))
     answer = chat(request, set(request.json), True, options=False)
+    request.json = body
+    return answer
+
+
+def studio_chat_completion(request):
+    if request.path.startswith("/azureaistudio/openai/"):
+        return chat(request, NEW - {"model", "user"}, False)
+    body = request.json
+    expect("n" not in body, "[n]")
+    request.json = dict(body, n=1)
+    answer = chat(request, (OLD | {"n"}) - {"stream_options"}, False, options=False)
     request.json = body
     return answer
 
@@ -216,7 +230,7 @@ def studio_realtime(request):
     members(body, ["input_data"], ["input_data", "stream"])
     members(body["input_data"], ["input_string"], ["input_string", "parameters"])
     studio_parameters(body["input_data"].get("parameters", {}))
-    text = reply_text(body["input_data"]["input_string"][0]["content"])
+    text = reply_text(body["input_data"]["input_string"][-1]["content"])
     if body.get("stream"):
         return Stream([{"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": [
             {"index": 0, "delta": {"content": p}}]} for p in pieces(text)])

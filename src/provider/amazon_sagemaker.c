@@ -186,6 +186,13 @@ static const struct auth *auth(const struct endpoint *ep)
     return &signature;
 }
 
+/* What the caller says the model takes. */
+static size_t batch_of(const struct endpoint *ep)
+{
+    const struct value *most = &ep->values.v[S_BATCH_SIZE];
+    return most->set ? (size_t)most->i : 256;
+}
+
 /* --- streams --- */
 
 static struct err *on_event(struct stream *s, const struct event *ev, struct sink *sink)
@@ -243,12 +250,12 @@ static void judge(const struct endpoint *ep, const struct http_in *in, struct ve
 static const struct provider_task tasks[] = {
     {.task = TASK_TEXT_EMBEDDING,
      .request_name = REQUEST_NAME,
-     .batch = 256,
+     .batch_of = batch_of,
      .build = build,
      .parse = sagemaker_parse},
     {.task = TASK_SPARSE_EMBEDDING,
      .request_name = REQUEST_NAME,
-     .batch = 256,
+     .batch_of = batch_of,
      .build = build,
      .parse = sagemaker_parse},
     {.task = TASK_RERANK, .request_name = REQUEST_NAME, .build = build, .parse = sagemaker_parse},

@@ -234,6 +234,12 @@ static struct err *embed_parse(const struct endpoint *ep, const struct input *in
     return NULL;
 }
 
+/* Elasticsearch cuts chunks so, and refuses calls of its own with more. */
+static size_t batch_of(const struct endpoint *ep)
+{
+    return made_by(&ep->values, "amazontitan") ? 1 : 96;
+}
+
 /* --- chats --- */
 
 static struct err *chat_build(const struct endpoint *ep, const struct input *in,
@@ -287,7 +293,7 @@ static const struct provider_task tasks[] = {
     {.task = TASK_TEXT_EMBEDDING,
      .request_name = EMBEDDINGS,
      .default_rpm = 240,
-     .batch = 96, /* of Cohere's models; Titan's take one */
+     .batch_of = batch_of,
      .build = embed_build,
      .parse = embed_parse},
     {.task = TASK_COMPLETION,

@@ -1,12 +1,16 @@
 /* azureaistudio: models of six providers at Azure, paid by the token or on machines of one's own
  * (realtime). Which of these does what, where and in which shape, is a table. Source: shared facts,
- * providers.md 3.4 (API as of January 2025), inference.md 5.4 with what 9.2 (rerank) adds. */
+ * providers.md 3.4 (API as of January 2025), inference.md 5.4 with what 9.2 (rerank) adds; Azure's
+ * Model Inference API (2024-05-01-preview) for chat_completion, which Elasticsearch does not have
+ * here. */
 #include "openai_shape.h"
 
-#define TE  TASK_BIT(TASK_TEXT_EMBEDDING)
-#define RR  TASK_BIT(TASK_RERANK)
-#define CO  TASK_BIT(TASK_COMPLETION)
-#define ALL (TE | RR | CO)
+#define TE    TASK_BIT(TASK_TEXT_EMBEDDING)
+#define RR    TASK_BIT(TASK_RERANK)
+#define CO    TASK_BIT(TASK_COMPLETION)
+#define CC    TASK_BIT(TASK_CHAT_COMPLETION)
+#define CHATS (CO | CC)
+#define ALL   (TE | RR | CHATS)
 
 enum {
     S_API_KEY,
@@ -22,6 +26,7 @@ enum {
     S_TOP_P,
     S_DO_SAMPLE,
     S_MAX_NEW_TOKENS,
+    S_CHAT_MAX_NEW_TOKENS,
     S_USER,
     S_RETURN_DOCUMENTS,
     S_TOP_N,
@@ -66,7 +71,7 @@ static const struct setting rows[N_SETTINGS] = {
     [S_TEMPERATURE] = {.name = "temperature",
                        .place = IN_TASK,
                        .type = SETTING_FLOAT,
-                       .tasks = CO,
+                       .tasks = CHATS,
                        .flags = SETTING_UNLISTED,
                        .has_range = true,
                        .max = 2,
@@ -75,7 +80,7 @@ static const struct setting rows[N_SETTINGS] = {
     [S_TOP_P] = {.name = "top_p",
                  .place = IN_TASK,
                  .type = SETTING_FLOAT,
-                 .tasks = CO,
+                 .tasks = CHATS,
                  .flags = SETTING_UNLISTED,
                  .has_range = true,
                  .max = 2,
@@ -84,7 +89,7 @@ static const struct setting rows[N_SETTINGS] = {
     [S_DO_SAMPLE] = {.name = "do_sample",
                      .place = IN_TASK,
                      .type = SETTING_BOOL,
-                     .tasks = CO,
+                     .tasks = CHATS,
                      .flags = SETTING_UNLISTED,
                      .label = "Do Sample",
                      .description = "Whether words are chosen by chance at all."},
@@ -96,6 +101,13 @@ static const struct setting rows[N_SETTINGS] = {
                           .preset = "64",
                           .label = "Max New Tokens",
                           .description = "The maximum number of tokens to generate."},
+    [S_CHAT_MAX_NEW_TOKENS] = {.name = "max_new_tokens",
+                               .place = IN_TASK,
+                               .type = SETTING_INT,
+                               .tasks = CC,
+                               .flags = SETTING_UNLISTED,
+                               .label = "Max New Tokens",
+                               .description = "The maximum number of tokens to generate."},
     [S_USER] = SETTING_ROW_USER(TE),
     [S_RETURN_DOCUMENTS] = SETTING_ROW_RETURN_DOCUMENTS(RR),
     [S_TOP_N] = SETTING_ROW_TOP_N(RR),
@@ -110,12 +122,9 @@ static const struct ability {
     struct str provider;
     unsigned token, realtime; /* tasks */
 } abilities[] = {
-    {STR_INIT("cohere"), TE | RR | CO, 0},
-    {STR_INIT("databricks"), 0, CO},
-    {STR_INIT("meta"), CO, CO},
-    {STR_INIT("microsoft_phi"), 0, CO},
-    {STR_INIT("mistral"), 0, CO},
-    {STR_INIT("openai"), TE | CO, 0},
+    {STR_INIT("cohere"), TE | RR | CHATS, 0}, {STR_INIT("databricks"), 0, CHATS},
+    {STR_INIT("meta"), CHATS, CHATS},         {STR_INIT("microsoft_phi"), 0, CHATS},
+    {STR_INIT("mistral"), 0, CHATS},          {STR_INIT("openai"), TE | CHATS, 0},
 };
 
 static bool by_token(const struct endpoint *ep)
@@ -235,8 +244,8 @@ static void put_parameters(struct json_out *w, const struct value *v)
     json_end(w);
 }
 
-static struct err *chat_build(const struct endpoint *ep, const struct input *in,
-                              struct http_out *out)
+static struct err *completion_build(const struct endpoint *ep, const struct input *in,
+                                    struct http_out *out)
 {
     request(ep, in, out);
     struct body b;
@@ -253,6 +262,103 @@ static struct err *chat_build(const struct endpoint *ep, const struct input *in,
     }
     if (in->stream)
         json_key_bool(&b.w, "stream", true);
+    return body_finish(&b, out);
+}
+
+/* --- chats: OpenAI's shape by the token, messages and parameters in realtime --- */
+
+static struct str number_text(struct arena *arena, double d)
+{
+    struct buf b;
+    struct json_out w;
+    buf_init(&b, 64);
+    json_out_init(&w, &b);
+    json_put_f64(&w, d);
+    struct str text = arena_dup(arena, buf_str(&b));
+    buf_deinit(&b);
+    return text;
+}
+
+/* What the call does not say, the endpoint's task settings do. */
+static struct chat with_settings(const struct input *in, struct arena *arena)
+{
+    const struct value *v = in->values.v;
+    struct chat c = in->chat ? *in->chat : (struct chat){0};
+    if (!c.has_max_completion_tokens && v[S_CHAT_MAX_NEW_TOKENS].set) {
+        c.has_max_completion_tokens = true;
+        c.max_completion_tokens = v[S_CHAT_MAX_NEW_TOKENS].i;
+    }
+    if (!c.has_temperature && v[S_TEMPERATURE].set) {
+        c.has_temperature = true;
+        c.temperature_text = number_text(arena, v[S_TEMPERATURE].d);
+    }
+    if (!c.has_top_p && v[S_TOP_P].set) {
+        c.has_top_p = true;
+        c.top_p_text = number_text(arena, v[S_TOP_P].d);
+    }
+    return c;
+}
+
+static void put_chat_parameters(struct json_out *w, const struct chat *c, const struct value *v)
+{
+    if (!c->has_temperature && !c->has_top_p && !v[S_DO_SAMPLE].set &&
+        !c->has_max_completion_tokens)
+        return;
+    json_key(w, "parameters");
+    json_obj(w);
+    if (c->has_temperature)
+        json_key_raw(w, "temperature", c->temperature_text);
+    if (c->has_top_p)
+        json_key_raw(w, "top_p", c->top_p_text);
+    if (v[S_DO_SAMPLE].set)
+        json_key_bool(w, "do_sample", v[S_DO_SAMPLE].b);
+    if (c->has_max_completion_tokens)
+        json_key_i64(w, "max_new_tokens", c->max_completion_tokens);
+    json_end(w);
+}
+
+/* What a realtime endpoint would not hear of must not seem to be heard. */
+static struct err *check_realtime(const struct chat *c)
+{
+    const char *what = c->n_tools ? "tools" : c->n_stop ? "stop" : NULL;
+    if (!what)
+        return NULL;
+    return err_status(400,
+                      "Field [%s] is not supported by the [realtime] endpoint type of Azure "
+                      "AI Studio",
+                      what);
+}
+
+static void put_realtime(struct json_out *w, const struct input *in, const struct chat *c)
+{
+    json_key(w, "input_data");
+    json_obj(w);
+    openai_put_messages(w, "input_string", c);
+    put_chat_parameters(w, c, in->values.v);
+    json_end(w);
+    if (in->stream)
+        json_key_bool(w, "stream", true);
+}
+
+static struct err *chat_build(const struct endpoint *ep, const struct input *in,
+                              struct http_out *out)
+{
+    static const struct openai_style openai = {
+        .max_field = "max_completion_tokens", .stream_options = true, .omits_model = true};
+    static const struct openai_style others = {.max_field = "max_tokens", .omits_n = true};
+    struct chat chat = with_settings(in, out->arena);
+    struct input with = *in;
+    with.chat = &chat;
+    if (!by_token(ep))
+        TRY(check_realtime(&chat));
+    request(ep, in, out);
+    struct body b;
+    body_begin(&b);
+    if (by_token(ep))
+        openai_chat_body(&b.w, &with, (struct str){0}, (struct str){0},
+                         is_openai(ep) ? &openai : &others);
+    else
+        put_realtime(&b.w, in, &chat);
     return body_finish(&b, out);
 }
 
@@ -322,6 +428,13 @@ static const struct provider_task tasks[] = {
     {.task = TASK_COMPLETION,
      .request_name = "Azure AI Studio completion",
      .one_input = "Azure AI Studio completion",
+     .default_rpm = 240,
+     .framing = FRAMING_SSE,
+     .build = completion_build,
+     .parse = chat_parse_answer,
+     .on_event = openai_chat_event},
+    {.task = TASK_CHAT_COMPLETION,
+     .request_name = "Azure AI Studio chat completion",
      .default_rpm = 240,
      .framing = FRAMING_SSE,
      .build = chat_build,

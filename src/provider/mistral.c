@@ -42,7 +42,7 @@ static const struct setting rows[N_SETTINGS] = {
 static const struct settings_table table = {.service = "mistral", .rows = rows, .n = N_SETTINGS};
 
 static const struct openai_copy self = {
-    .style = {.max_field = "max_tokens"},
+    .style = {.max_field = "max_tokens", .any_for_required = true},
     .embed_url = "https://api.mistral.ai/v1/embeddings",
     .chat_url = "https://api.mistral.ai/v1/chat/completions",
     .names_encoding = true,

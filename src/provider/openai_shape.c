@@ -53,18 +53,22 @@ static void put_message(struct json_out *w, const struct chat_message *m)
     json_end(w);
 }
 
+void openai_put_messages(struct json_out *w, const char *key, const struct chat *c)
+{
+    json_key(w, key);
+    json_arr(w);
+    for (size_t i = 0; i < c->n_messages; i++)
+        put_message(w, &c->messages[i]);
+    json_end(w);
+}
+
 static void put_messages(struct json_out *w, const struct input *in)
 {
     struct chat_message one = {.role = STR("user"), .has_content = true};
+    struct chat alone = {.messages = &one, .n_messages = 1};
     if (!in->chat && in->n_texts)
         one.content = in->texts[0];
-    json_key(w, "messages");
-    json_arr(w);
-    if (!in->chat)
-        put_message(w, &one);
-    for (size_t i = 0; in->chat && i < in->chat->n_messages; i++)
-        put_message(w, &in->chat->messages[i]);
-    json_end(w);
+    openai_put_messages(w, "messages", in->chat ? in->chat : &alone);
 }
 
 static void put_tool(struct json_out *w, const struct chat_tool *t)
@@ -84,10 +88,12 @@ static void put_tool(struct json_out *w, const struct chat_tool *t)
     json_end(w);
 }
 
-static void put_tool_choice(struct json_out *w, const struct chat *c)
+static void put_tool_choice(struct json_out *w, const struct chat *c,
+                            const struct openai_style *style)
 {
     if (!c->tool_choice_name.p) {
-        json_key_str(w, "tool_choice", c->tool_choice);
+        bool any = style->any_for_required && str_eq(c->tool_choice, STR("required"));
+        json_key_str(w, "tool_choice", any ? STR("any") : c->tool_choice);
         return;
     }
     json_key(w, "tool_choice");
@@ -106,14 +112,14 @@ static void put_chat_options(struct json_out *w, const struct chat *c,
 {
     if (c->has_max_completion_tokens)
         json_key_i64(w, style->max_field, c->max_completion_tokens);
-    if (!style->bare)
+    if (!style->bare && !style->omits_n)
         json_key_i64(w, "n", 1);
     if (c->n_stop)
         json_key_texts(w, "stop", c->stop, c->n_stop);
     if (c->has_temperature)
         json_key_raw(w, "temperature", c->temperature_text);
     if (c->has_tool_choice)
-        put_tool_choice(w, c);
+        put_tool_choice(w, c, style);
     if (c->n_tools) {
         json_key(w, "tools");
         json_arr(w);

@@ -10,6 +10,8 @@ struct openai_style {
     bool stream_options;   /* asks for usage at the end of a stream */
     bool omits_model;      /* the URL says it */
     bool bare;             /* neither n nor stream: Elasticsearch's own chat request */
+    bool omits_n;          /* knows no n */
+    bool any_for_required; /* its word for tool_choice "required" is "any" */
 };
 
 /* The members of a chat request, for completion (one user message) and chat_completion. model and
@@ -19,6 +21,8 @@ void openai_chat_body(struct json_out *, const struct input *, struct str model,
 /* Parts of a message: its member content, as text or parts, and its member tool_calls. */
 void openai_put_content(struct json_out *, const struct chat_message *);
 void openai_put_tool_calls(struct json_out *, const struct chat_message *);
+/* All messages as one member. */
+void openai_put_messages(struct json_out *, const char *key, const struct chat *);
 /* {"data": [{"embedding": [...]}], "usage": {"prompt_tokens"}} */
 struct err *openai_embed_parse(const struct http_in *, const struct input *,
                                const char *request_name, struct result *out);

@@ -68,7 +68,7 @@ static const struct listing {
      "access_key,secret_key,region,model,provider,rate_limit.requests_per_minute"},
     {"anthropic", "Anthropic", "completion,chat_completion",
      "api_key,model_id,rate_limit.requests_per_minute"},
-    {"azureaistudio", "Azure AI Studio", "text_embedding,rerank,completion",
+    {"azureaistudio", "Azure AI Studio", "text_embedding,rerank,completion,chat_completion",
      "api_key,target,provider,endpoint_type,rate_limit.requests_per_minute"},
     {"azureopenai", "Azure OpenAI", "text_embedding,completion,chat_completion",
      "api_key,entra_id,resource_name,api_version,deployment_id,rate_limit.requests_per_minute"},
