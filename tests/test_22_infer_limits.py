@@ -137,3 +137,45 @@ def test_a_client_that_leaves_gives_its_place_back(server, limited):
             break
         time.sleep(0.02)
     assert answer.status == 200
+
+
+def test_a_key_for_some_endpoints_reaches_no_others_by_their_deployments(server):
+    """Deployments of endpoints are theirs: neither asked, changed nor stopped past a key's list. Those of
+    no endpoint are for whoever has the privilege."""
+    for name in ("mine", "theirs"):
+        server.make("text_embedding", name, "elasticsearch",
+                    {"model_id": MODEL, "num_allocations": 1, "num_threads": 1})
+    key = server.post(KEYS, {"name": "some", "role_descriptors": {"r": {
+        "cluster": ["manage_inference", "manage_ml"],
+        "metadata": {"inferd": {"endpoints": ["mine", "third"]}}}}}).json
+    auth = "ApiKey " + key["encoded"]
+
+    def post(path, body=None):
+        answer = server.post("/_ml/trained_models/" + path, body, auth=auth, check=False)
+        if answer.status == 403:
+            assert answer.reason == "inference endpoint [theirs] is not among those that the roles are limited to"
+        return answer.status
+    docs = {"docs": [{"text_field": "a"}]}
+    for name, status in (("mine", 200), ("theirs", 403)):
+        assert post(f"{name}/_infer", docs) == status
+        assert post(f"{name}/deployment/_infer", docs) == status
+        assert post(f"{name}/deployment/_update", {"number_of_allocations": 1}) == status
+        assert post(f"{name}/deployment/cache/_clear") == status
+    assert post(f"{DEPLOYMENT}/_infer", docs) == 200
+    for which in ("theirs", "_all", "mine,theirs", "t*"):
+        assert post(f"{which}/deployment/_stop?force=true") == 403
+    (node,) = server.get("/_inference/.diagnostics", auth=auth).json.values()
+    shown = node["inference_endpoints"]
+    assert "mine" in shown and "theirs" not in shown
+    assert server.post("/_inference/theirs", {"input": "a"}).status == 200, "it was not stopped"
+
+    # of a deployment that several share, one that is allowed is enough to ask, not to change it
+    settings = {"service": "elasticsearch", "service_settings": {"deployment_id": DEPLOYMENT}}
+    for name in ("third", "theirs-too"):
+        assert server.put(f"/_inference/text_embedding/{name}", settings).status == 200
+    assert post(f"{DEPLOYMENT}/_infer", docs) == 200
+    answer = server.post(f"/_ml/trained_models/{DEPLOYMENT}/deployment/cache/_clear", auth=auth)
+    assert answer.status == 403 and "[theirs-too]" in answer.reason
+    server.delete(KEYS, body={"ids": [key["id"]]})
+    for name in ("mine", "theirs", "third", "theirs-too"):
+        assert server.delete(f"/_inference/{name}").status == 200

@@ -108,6 +108,22 @@ static void altering_done(void *ctx, struct err *e)
     altering_release(c);
 }
 
+struct err *deployment_authorize(const struct request *r, struct str id, bool changes)
+{
+    struct str *users;
+    struct err *refusal = NULL;
+    if (!security_is_limited(r->user))
+        return NULL;
+    size_t n = inference_users_of(r->api->parts.inference, id, r->arena, &users);
+    for (size_t i = 0; i < n; i++) {
+        err_free(refusal);
+        refusal = security_authorize_endpoint(r->user, r->route->needs, r->route->action, users[i]);
+        if ((refusal != NULL) == changes)
+            break;
+    }
+    return refusal;
+}
+
 /* An id that an endpoint has already is not for others. */
 static struct err *check_endpoints(const struct request *r, struct str id)
 {
@@ -172,6 +188,8 @@ void post_update(struct request *r)
     struct deployment_change change;
     struct str id = request_param(r, "model_id");
     struct err *e = update_read(r, &change);
+    if (!e)
+        e = deployment_authorize(r, id, true);
     if (e) {
         reply_err(r, e);
         return;
@@ -277,6 +295,8 @@ static struct err *stop_all(struct request *r)
     size_t n = 0;
     TRY(stop_read(r, &asked));
     TRY(stop_find(r, &asked, &found, &n));
+    for (size_t i = 0; i < n; i++)
+        TRY(deployment_authorize(r, found[i]->id, true));
     for (size_t i = 0; i < n && !asked.force; i++)
         TRY(stop_check(r, found[i]));
     if (!n) {
@@ -306,9 +326,12 @@ void post_clear_model_cache(struct request *r)
     struct buf b;
     struct json_out w;
     int64_t timeout_ms;
+    struct str id = request_param(r, "model_id");
     struct err *e = request_query_ms(r, "timeout", 30000, &timeout_ms);
     if (!e)
-        e = deployment_cache_clear(r->api->parts.models, request_param(r, "model_id"));
+        e = deployment_authorize(r, id, true);
+    if (!e)
+        e = deployment_cache_clear(r->api->parts.models, id);
     if (e) {
         reply_err(r, e);
         return;

@@ -13,6 +13,11 @@ void adaptive_render(struct json_out *, const struct adaptive *);
 /* The value of "deployment_stats". */
 void deployment_stats_render(const struct api *, const struct deployment_view *, struct json_out *);
 
+/* Roles that are limited to some inference endpoints (role.h) are limited to their deployments too:
+ * what changes one takes the route's privilege for every endpoint that it answers for, what only
+ * asks it for one of them. Deployments of no endpoint are the route's privilege alone. */
+struct err *deployment_authorize(const struct request *, struct str id, bool changes);
+
 /* One pattern of a comma list of ids: exact, or with stars; _all. */
 bool id_matches(struct str pattern, struct str id);
 bool id_is_pattern(struct str);

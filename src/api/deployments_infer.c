@@ -57,6 +57,7 @@ static struct err *admit(struct infer_docs *docs, struct str deployment_id)
 {
     struct ml_infer *m = (struct ml_infer *)docs;
     struct request *r = m->request;
+    TRY(deployment_authorize(r, deployment_id, false));
     return security_admit(r->api->parts.security, r->user, deployment_id, &m->pass);
 }
 

@@ -231,6 +231,12 @@ void get_services(struct request *r)
     reply_json(r, 200, &b);
 }
 
+static bool is_seen(void *ctx, struct str inference_id)
+{
+    const struct request *r = ctx;
+    return security_sees(r->user, inference_id);
+}
+
 static void diagnosed(void *ctx, const struct client_stats *s)
 {
     struct request *r = ctx;
@@ -254,7 +260,7 @@ static void diagnosed(void *ctx, const struct client_stats *s)
     json_end(&w);
     json_end(&w);
     json_key(&w, "inference_endpoints");
-    inference_usage_render(r->api->parts.inference, r->arena, &w);
+    inference_usage_render(r->api->parts.inference, r->arena, &w, is_seen, r);
     json_end(&w);
     json_end(&w);
     reply_json(r, 200, &b);

@@ -74,6 +74,9 @@ void inference_list(struct inference *, enum task, struct arena *, struct endpoi
                     size_t *n_out);
 /* The id of an endpoint that is answered by this deployment, in the arena; {NULL, 0}: none. */
 struct str inference_user_of(struct inference *, struct str deployment_id, struct arena *);
+/* All of them, sorted; their number. */
+size_t inference_users_of(struct inference *, struct str deployment_id, struct arena *,
+                          struct str **out);
 /* The id of an endpoint that is there from the start, and deployed by its first call. */
 bool inference_is_preset(struct str id);
 /* As endpoint_render, with the live number of allocations for local ones. */
@@ -85,8 +88,10 @@ struct err *inference_find_typed(struct inference *, struct str id, enum task ta
                                  struct endpoint **out);
 
 /* What endpoints have done since they were made, or since the start (tally.h): an object by id for
- * GET .diagnostics, and series labelled inference_id, service, task_type for Prometheus. */
-void inference_usage_render(struct inference *, struct arena *, struct json_out *);
+ * GET .diagnostics, of those that `shown` says yes to, and series labelled inference_id, service,
+ * task_type for Prometheus. */
+void inference_usage_render(struct inference *, struct arena *, struct json_out *,
+                            bool (*shown)(void *ctx, struct str inference_id), void *ctx);
 void inference_usage_metrics(struct inference *, struct arena *, struct buf *);
 
 /* Connection pools of all loops, added up. done runs on `loop`. */

@@ -79,17 +79,24 @@ struct deployment_change local_change(const struct endpoint *from, const struct 
     return c;
 }
 
-struct str inference_user_of(struct inference *inf, struct str id, struct arena *arena)
+size_t inference_users_of(struct inference *inf, struct str id, struct arena *arena,
+                          struct str **out)
 {
     struct endpoint **list;
-    struct str user = {NULL, 0};
-    size_t n = table_list(inf->table, TASK_ANY, arena, &list);
+    size_t n = table_list(inf->table, TASK_ANY, arena, &list), found = 0;
+    *out = arena_array(arena, n, sizeof(**out));
     for (size_t i = 0; i < n; i++) {
-        if (!user.p && endpoint_is_local(list[i]) && str_eq(local_deployment(list[i]), id))
-            user = arena_dup(arena, list[i]->id);
+        if (endpoint_is_local(list[i]) && str_eq(local_deployment(list[i]), id))
+            (*out)[found++] = arena_dup(arena, list[i]->id);
         endpoint_unref(list[i]);
     }
-    return user;
+    return found;
+}
+
+struct str inference_user_of(struct inference *inf, struct str id, struct arena *arena)
+{
+    struct str *users;
+    return inference_users_of(inf, id, arena, &users) ? users[0] : (struct str){NULL, 0};
 }
 
 /* --- endpoints that are there from the start --- */

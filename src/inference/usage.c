@@ -61,13 +61,14 @@ static void usage_render(struct json_out *w, const struct endpoint *ep, const st
     json_end(w);
 }
 
-void inference_usage_render(struct inference *inf, struct arena *arena, struct json_out *w)
+void inference_usage_render(struct inference *inf, struct arena *arena, struct json_out *w,
+                            bool (*shown)(void *ctx, struct str inference_id), void *ctx)
 {
     struct rows r = rows_take(inf, arena);
     json_obj(w);
     for (size_t i = 0; i < r.n; i++) {
         const struct tally *t = extras_of(r.v[i])->tally;
-        if (t)
+        if (t && shown(ctx, r.v[i]->id))
             usage_render(w, r.v[i], t);
     }
     json_end(w);

@@ -89,6 +89,16 @@ struct err *security_authorize_endpoint(const struct user *u, enum privilege nee
                     STR_ARG(inference_id));
 }
 
+static bool limits(const struct rights *r)
+{
+    return r && rights_limited(r);
+}
+
+bool security_is_limited(const struct user *u)
+{
+    return limits(u->own) || limits(u->limit);
+}
+
 bool security_sees(const struct user *u, struct str inference_id)
 {
     static const struct str action = STR_INIT("cluster:monitor/xpack/inference/get");

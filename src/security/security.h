@@ -114,6 +114,8 @@ struct err *security_admit(struct security *, const struct user *, struct str in
 /* Before the call is answered: from then on it is counted, whatever happens. Once; NULL-safe. */
 void security_settle(struct security *, struct usage_pass *, int64_t in_tokens, int64_t out_tokens);
 
+/* Is one of his roles for some endpoints only? Otherwise the two below need not be asked. */
+bool security_is_limited(const struct user *);
 /* May he see that there is such an endpoint? */
 bool security_sees(const struct user *, struct str inference_id);
 /* That error, whatever he may do otherwise. */
