@@ -1,4 +1,6 @@
 """The endpoints that are always there: listed, fetched and deployed when first called."""
+import threading
+
 import pytest
 
 from inferd import wait_until
@@ -98,3 +100,29 @@ def test_the_first_call_fetches_and_deploys(server, repo):
         "num_allocations"] >= 0
     assert server.post(f"/_inference/{ELSER}", {"input": "again"}).status == 200
     assert len(repo.requests) == 9
+
+
+def test_not_all_may_wait_for_the_first_start(server, repo):
+    """While the model is fetched 99 calls wait, as in Elasticsearch; who gives up leaves a place."""
+    slow = Slow(1000)
+    repo.script("/rerank-v1.pt", slow)
+    statuses = []
+
+    def ask(timeout):
+        answer = server.post(f"/_inference/rerank/{RERANK}?timeout={timeout}", {"query": "q", "input": ["a"]})
+        statuses.append(answer.status)
+        if answer.status == 429:
+            assert answer.type == "es_rejected_execution_exception"
+            assert answer.reason == ("Rejected inference request waiting for an allocation of deployment "
+                                     f"[{RERANK}]. Too many pending requests")
+    ask("1ms")
+    assert statuses == [408]
+    threads = [threading.Thread(target=ask, args=("50s",)) for _ in range(120)]
+    for t in threads:
+        t.start()
+    wait_until(lambda: len(statuses) == 22, 20, "refusals")
+    slow.gate.set()
+    for t in threads:
+        t.join()
+    assert sorted(statuses[1:]) == [200] * 99 + [429] * 21
+    assert server.post(f"/_inference/rerank/{RERANK}", {"query": "q", "input": ["a"]}).status == 200

@@ -180,6 +180,11 @@ void local_preset_again(struct inference *inf, struct str id)
 
 /* --- calls --- */
 
+/* Most calls that wait for a first start, this one counted (adaptive_allocations.md 7), and most
+ * of them together with those that ended earlier, as nothing is taken back from who fetches. */
+#define MOST_WAITING 100
+#define MOST_FIRST   10000
+
 /* A call that waits for its model to be fetched and for the first start of its deployment. Outlives
  * the call when that ends earlier: the rest goes on. */
 struct first {
@@ -193,6 +198,7 @@ struct first {
 
 static void first_free(struct first *f)
 {
+    atomic_fetch_sub(&f->inf->n_first, 1);
     endpoint_unref(f->endpoint);
     free(f);
 }
@@ -203,11 +209,20 @@ static void first_release(struct first *f)
         first_free(f);
 }
 
+/* The call waits no longer. */
+static struct call *first_take(struct first *f)
+{
+    struct call *call = f->call;
+    if (call)
+        atomic_fetch_sub(&f->inf->n_first_waiting, 1);
+    f->call = NULL;
+    return call;
+}
+
 static void first_cancelled(struct loop_msg *msg)
 {
     struct first *f = (struct first *)msg;
-    struct call *call = f->call;
-    f->call = NULL;
+    struct call *call = first_take(f);
     call->sink->fail(call->sink, err_new(ERR_CANCELLED, "the inference call was cancelled"));
     first_release(f);
 }
@@ -237,6 +252,7 @@ static void first_done(void *ctx, struct err *e)
     struct models *models = f->inf->parts.models;
     call->stage = NULL;
     call->on_cancel = NULL;
+    first_take(f);
     first_free(f);
     if (e)
         call->sink->fail(call->sink, e);
@@ -256,6 +272,22 @@ static void first_fetched(void *ctx, struct err *e)
     deployment_start(f->inf->parts.models, &spec, f->loop, first_done, f);
 }
 
+/* NULL: too many wait. */
+static struct first *first_new(struct inference *inf, struct call *call)
+{
+    int waiting = atomic_fetch_add(&inf->n_first_waiting, 1) + 1;
+    int all = atomic_fetch_add(&inf->n_first, 1) + 1;
+    if (waiting >= MOST_WAITING || all > MOST_FIRST) {
+        atomic_fetch_sub(&inf->n_first_waiting, 1);
+        atomic_fetch_sub(&inf->n_first, 1);
+        return NULL;
+    }
+    struct first *f = mem_new(sizeof *f);
+    *f = (struct first){
+        .inf = inf, .loop = call->loop, .endpoint = endpoint_ref(call->endpoint), .call = call};
+    return f;
+}
+
 void local_submit(struct inference *inf, struct call *call)
 {
     struct models *models = inf->parts.models;
@@ -271,9 +303,14 @@ void local_submit(struct inference *inf, struct call *call)
         deployment_submit(models, id, call);
         return;
     }
-    struct first *f = mem_new(sizeof *f);
-    *f = (struct first){
-        .inf = inf, .loop = call->loop, .endpoint = endpoint_ref(call->endpoint), .call = call};
+    struct first *f = first_new(inf, call);
+    if (!f) {
+        call->sink->fail(call->sink, err_new(ERR_TOO_MANY,
+                                             "Rejected inference request waiting for an allocation "
+                                             "of deployment [%.*s]. Too many pending requests",
+                                             STR_ARG(id)));
+        return;
+    }
     call->stage = f;
     call->on_cancel = first_cancel;
     if (!inf->parts.packages) {

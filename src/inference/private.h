@@ -21,6 +21,7 @@ struct inference {
     struct exchanges *exchanges;
     pthread_mutex_t busy_lock;
     struct map *busy; /* ids under change -> their op */
+    _Atomic int n_first, n_first_waiting; /* local.c: calls that began a first start */
 };
 
 /* upstream.c: a call on an outside service. Takes it; ends it via call->sink. */
