@@ -337,6 +337,12 @@ static struct err *open_packages(struct server *s)
     return packages_open(&o, &s->packages);
 }
 
+/* What deployments may need together. */
+static uint64_t ml_memory(const struct config *c)
+{
+    return machine_memory() / 100 * (uint64_t)c->model_memory;
+}
+
 static struct err *open_models(struct server *s)
 {
     const struct config *c = &s->config;
@@ -346,7 +352,7 @@ static struct err *open_models(struct server *s)
                                .registry = s->registry,
                                .store = s->store,
                                .processors = s->processors,
-                               .memory_bytes = machine_memory() / 100 * (uint64_t)c->model_memory,
+                               .memory_bytes = ml_memory(c),
                                .scale_interval_ms = c->scale_interval,
                                .scale_to_zero_ms = c->scale_to_zero,
                                .scale_cooldown_ms = c->scale_cooldown,
@@ -413,7 +419,9 @@ static struct err *open_api(struct server *s)
                             .publish_host = c->http_host,
                             .publish_port = c->http_port,
                             .max_content_length = (size_t)c->http_max_content_length,
-                            .processors = s->processors};
+                            .processors = s->processors,
+                            .memory_bytes = machine_memory(),
+                            .ml_memory_bytes = ml_memory(c)};
     struct api_parts parts = {.inference = s->inference,
                               .models = s->models,
                               .registry = s->registry,

@@ -236,6 +236,9 @@ def test_from_start_to_stop(es, model):
         "allocation_count": 1, "target_allocation_count": 1, "state": "fully_allocated"}
     assert "inference_count" not in deployment and "error_count" not in deployment
     (node,) = deployment["nodes"]
+    (attributes,) = [n["attributes"] for n in node["node"].values()]
+    assert int(attributes["ml.machine_memory"]) > 1 << 28 and int(attributes["ml.allocated_processors"]) > 0
+    assert {"ml.max_jvm_size", "ml.config_version"} <= set(attributes)
     assert node["routing_state"] == {"routing_state": "started"}
     assert (node["inference_count"], node["inference_cache_hit_count"]) == (0, 0)
     assert "average_inference_time_ms" not in node and "last_access" not in node

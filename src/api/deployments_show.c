@@ -109,6 +109,21 @@ static void allocation_status(const struct deployment_view *v, struct json_out *
     json_end(w);
 }
 
+/* As texts, all of them. There is no JVM, so nothing is its. */
+static void node_attributes(const struct api_options *o, struct json_out *w)
+{
+    char number[32];
+    json_key(w, "attributes");
+    json_obj(w);
+    snprintf(number, sizeof number, "%llu", (unsigned long long)o->memory_bytes);
+    json_key_cstr(w, "ml.machine_memory", number);
+    snprintf(number, sizeof number, "%d", o->processors);
+    json_key_cstr(w, "ml.allocated_processors", number);
+    json_key_cstr(w, "ml.max_jvm_size", "0");
+    json_key_cstr(w, "ml.config_version", "12.0.0");
+    json_end(w);
+}
+
 static void node_head(const struct api *api, struct json_out *w)
 {
     const struct api_options *o = &api->options;
@@ -120,7 +135,7 @@ static void node_head(const struct api *api, struct json_out *w)
     json_key_cstr(w, "ephemeral_id", o->node_id);
     json_key_cstr(w, "transport_address", "127.0.0.1:9300");
     json_key_cstr(w, "external_id", o->node_name);
-    json_key_raw(w, "attributes", STR("{\"ml.config_version\":\"12.0.0\"}"));
+    node_attributes(o, w);
     json_key_raw(w, "roles", STR("[\"data\",\"ingest\",\"master\",\"ml\"]"));
     json_key_cstr(w, "version", ES_VERSION);
     json_key_i64(w, "min_index_version", 8000099);

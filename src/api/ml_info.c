@@ -1,7 +1,5 @@
 /* ml_info: GET _ml/info, which clients ask for limits and for the kind of machine. Most of it
  * speaks of anomaly detection, which is Elasticsearch's alone; clients expect the members. */
-#include <sys/sysinfo.h>
-
 #include "handlers.h"
 #include "ml.h"
 #include "reply.h"
@@ -11,14 +9,6 @@
 #else
 #define VARIANT "platform_agnostic"
 #endif
-
-static int64_t memory_mb(void)
-{
-    struct sysinfo s;
-    if (sysinfo(&s) != 0)
-        return 0;
-    return (int64_t)((uint64_t)s.totalram * s.mem_unit >> 20);
-}
 
 static void put_detectors(struct json_out *w)
 {
@@ -37,7 +27,8 @@ static void put_detectors(struct json_out *w)
 static void put_limits(struct json_out *w, const struct request *r)
 {
     char memory[32];
-    snprintf(memory, sizeof memory, "%lldmb", (long long)memory_mb());
+    snprintf(memory, sizeof memory, "%llumb",
+             (unsigned long long)(r->api->options.ml_memory_bytes >> 20));
     json_key(w, "limits");
     json_obj(w);
     json_key_cstr(w, "effective_max_model_memory_limit", memory);
