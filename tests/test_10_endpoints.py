@@ -246,6 +246,9 @@ REFUSALS = [
     ("completion/x", body(settings=dict(OPENAI, url="^^")), VALIDATION,
      "Validation Failed: 1: [service_settings] Invalid url [^^] received for field [url]. Error: "
      "unable to parse url [^^]. Reason: Illegal character in path;"),
+    ("completion/x", body(settings=dict(OPENAI, url="https://u:" + MARK + "@h.example/")), VALIDATION,
+     "Validation Failed: 1: [service_settings] Invalid url received for field [url]. It must not "
+     "contain user information, as it is shown;"),
     ("text_embedding/x", body("hugging_face", {"api_key": KEY}), VALIDATION,
      "Validation Failed: 1: [service_settings] does not contain the required setting [url];"),
     ("text_embedding/x", body("cohere", dict(COHERE, embedding_type="foo")), VALIDATION, None),

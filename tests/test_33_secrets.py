@@ -1,5 +1,6 @@
 """A hundred planted secrets, each of its own: in settings, keys, headers, passwords, urls, and thrown back by
 providers in their errors. None is seen in an answer, in the log, in the figures, in what is on disk, or in a dump."""
+import base64
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import urllib.parse
 import services
 from inferd import MARK, basic, wait_until
 from services import ALL, KEY, questions
-from upstream import Reply
+from upstream import Reply, Stream
 
 USERS = 12
 
@@ -139,6 +140,57 @@ def test_a_hundred_planted_secrets(spawn, upstream):
             files += 1
     assert files >= 3
     server.process = None
+
+
+def escaped(text):
+    return "".join(f"\\u{ord(c):04x}" for c in text)
+
+
+def test_whatever_way_a_service_throws_a_key_back(spawn, upstream):
+    """Escaped, encoded, cut, in what is tried again and in streams: neither the caller nor the log, at its most
+    talkative, sees the key."""
+    server = spawn({"logger.level": "debug"})
+    key = "sk-\"" + MARK + "/planted<é>-0123456789"
+    raw = {"url": upstream.url + "/custom/errors", "secret_parameters": {"api_key": key},
+           "headers": {"Authorization": "Bearer ${api_key}"}, "request": "{\"input\": ${input}}",
+           "response": {"json_parser": {"completion_result": "$.a"}}}
+    upstream.choose = lambda request: Reply(200, {"a": ["ok"]})
+    answer = server.put("/_inference/completion/raw", {"service": "custom", "service_settings": raw})
+    assert answer.status == 200, answer
+    upstream.choose = None
+    upstream.clear()
+    server.make("completion", "plain", "openai", {"api_key": key, "model_id": "m"})
+    upstream.clear()
+    seen = {form: base64.b64encode((form + key).encode()).decode()[len(form) + 2:-6]
+            for form in ("", "u:", "us:", "user:")}
+    said = [key, urllib.parse.quote(key, safe=""), escaped(key), json.dumps(key), json.dumps(key).replace("/", "\\/"),
+            json.dumps(json.dumps(key)), "x" * (1988 - 20) + key] + [
+        "Basic " + base64.b64encode((form + key).encode()).decode() for form in seen]
+
+    def forbidden(text):
+        return MARK in text or escaped(MARK) in text or any(s in text for s in seen.values())
+    for text in said:
+        for reply in (Reply(401, {"error": {"message": text}}), Reply(429, {"error": {"message": text}}),
+                      Reply(400, f'{{"error": {{"message": "{text}"}}}}'), Reply(503, text),
+                      Reply(200, {"error": {"message": text}})):
+            upstream.choose = lambda request, reply=reply: reply
+            for path in ("/_inference/plain", "/_inference/raw"):
+                answer = server.post(path, {"input": "a"}, check=False)
+                assert answer.status >= 400
+                assert not forbidden(answer.text), (text, answer)
+        upstream.clear()
+        upstream.choose = lambda request, text=text: Stream(
+            [{"choices": [{"index": 0, "delta": {"content": "a"}}]}, {"error": {"message": text}}], done=False)
+        stream = server.stream("/_inference/plain/_stream", {"input": "a"})
+        assert stream.next()[0] == "message"
+        assert stream.next()[0] == "error" and not forbidden(stream.raw.decode())
+        stream.drop()
+        upstream.clear()
+    upstream.choose = None
+    server.stop()
+    log = server.log()
+    assert "retrying upstream" in log
+    assert not forbidden(log), [line for line in log.splitlines() if forbidden(line)][:3]
 
 
 def test_the_search_finds_what_is_there():

@@ -3,8 +3,14 @@
 #include <stdlib.h>
 
 #include "bug.h"
+#include "unicode.h"
 
 static const struct str stars = STR_INIT("***");
+
+/* Shorter ones are found in any text; nobody's key is as short. */
+#define LEAST_IN_TEXTS 8
+/* So much of a secret's beginning is treated as the whole: texts are cut, by us and by others. */
+#define TELLING 16
 
 /* --- what must not be seen --- */
 
@@ -23,12 +29,38 @@ static void add(struct mask *m, struct str needle)
     m->needles[m->n++] = needle;
 }
 
+/* As it stands in base64 of a text that holds it, which may begin at each of three places in a
+ * group: the digits that are of its bits alone, in both alphabets. */
+static void add_base64(struct mask *m, struct str secret)
+{
+    static const char digits[2][65] = {
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/",
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"};
+    const unsigned char *p = (const unsigned char *)secret.p;
+    for (size_t before = 0; before < 3; before++) {
+        size_t first = (before * 8 + 5) / 6, end = (before + secret.n) * 8 / 6;
+        for (int kind = 0; kind < 2; kind++) {
+            char *text = arena_alloc(m->arena, end - first + 1);
+            bool both = true;
+            for (size_t i = first; i < end; i++) {
+                size_t bit = i * 6 - before * 8, byte = bit / 8;
+                unsigned two = (unsigned)p[byte] << 8 | (byte + 1 < secret.n ? p[byte + 1] : 0);
+                unsigned digit = two >> (10 - bit % 8) & 63;
+                text[i - first] = digits[kind][digit];
+                both = both && digit < 62;
+            }
+            add(m, str_n(text, end - first));
+            if (both)
+                break;
+        }
+    }
+}
+
 static void add_forms(struct mask *m, struct str secret)
 {
     add(m, secret);
-    struct str escaped = http_escape(m->arena, secret, false);
-    if (!str_eq(escaped, secret))
-        add(m, escaped);
+    if (m->in_errors && secret.n >= LEAST_IN_TEXTS)
+        add_base64(m, secret);
 }
 
 /* The texts in it, however deep: of a map of secrets, or of a key file. */
@@ -57,9 +89,9 @@ static void add_secret(struct mask *m, struct str secret)
     err_free(e);
 }
 
-struct mask mask_new(struct arena *arena, const struct endpoint *ep)
+static struct mask make(struct arena *arena, const struct endpoint *ep, bool in_errors)
 {
-    struct mask m = {.arena = arena};
+    struct mask m = {.arena = arena, .in_errors = in_errors};
     const struct settings_table *table = ep->values.table;
     for (size_t i = 0; i < table->n; i++) {
         const struct value *v = &ep->values.v[i];
@@ -69,24 +101,116 @@ struct mask mask_new(struct arena *arena, const struct endpoint *ep)
     return m;
 }
 
+struct mask mask_new(struct arena *arena, const struct endpoint *ep)
+{
+    return make(arena, ep, false);
+}
+
 /* --- looking for it --- */
+
+static int hex(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static uint32_t hex_value(struct str s)
+{
+    uint32_t v = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        if (hex(s.p[i]) < 0)
+            return UINT32_MAX;
+        v = v << 4 | (uint32_t)hex(s.p[i]);
+    }
+    return v;
+}
+
+/* \uXXXX, which may be half of a pair; the number of bytes of `s` it takes, 0: it is none. */
+static size_t read_unicode(struct str s, char out[4], size_t *n_out)
+{
+    if (s.n < 6 || s.p[1] != 'u')
+        return 0;
+    uint32_t c = hex_value(str_sub(s, 2, 4));
+    size_t taken = 6;
+    if (c >= 0xD800 && c < 0xDC00 && s.n >= 12 && s.p[6] == '\\' && s.p[7] == 'u') {
+        uint32_t low = hex_value(str_sub(s, 8, 4));
+        if (low < 0xDC00 || low > 0xDFFF)
+            return 0;
+        c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
+        taken = 12;
+    }
+    if (c > 0x10FFFF || (c >= 0xD800 && c < 0xE000))
+        return 0;
+    *n_out = utf8_put(out, c);
+    return taken;
+}
+
+/* What one written character at `s` stands for: bytes as they are, percent-encoded or escaped as in
+ * JSON, however often over. The number of bytes of `s` it takes. */
+static size_t read_one(struct str s, char out[4], size_t *n_out)
+{
+    *n_out = 1;
+    out[0] = s.p[0];
+    if (s.p[0] == '%' && s.n >= 3 && hex(s.p[1]) >= 0 && hex(s.p[2]) >= 0) {
+        out[0] = (char)hex_value(str_sub(s, 1, 2));
+        return 3;
+    }
+    if (s.p[0] != '\\' || s.n < 2)
+        return 1;
+    size_t n = read_unicode(s, out, n_out);
+    if (n)
+        return n;
+    size_t at = 0;
+    while (at + 1 < s.n && s.p[at] == '\\')
+        at++;
+    out[0] = s.p[at] == 'n' ? '\n' : s.p[at] == 't' ? '\t' : s.p[at] == 'r' ? '\r' : s.p[at];
+    return at + 1;
+}
+
+static bool is_told(struct str needle, size_t n)
+{
+    return n == needle.n || n >= TELLING || (n >= LEAST_IN_TEXTS && 2 * n >= needle.n);
+}
+
+/* How much of `s` from `at` on is the needle, or a telling beginning of it; 0: it is not. */
+static size_t match_one(struct str needle, struct str s, size_t at)
+{
+    size_t have = 0, from = at;
+    while (have < needle.n && at < s.n) {
+        char c[4];
+        size_t n_c, n = read_one(str_sub(s, at, s.n - at), c, &n_c);
+        if (n_c > needle.n - have || memcmp(c, needle.p + have, n_c) != 0) {
+            if (s.p[at] != needle.p[have])
+                break;
+            n = n_c = 1; /* a secret may hold what looks like an escape */
+        }
+        at += n;
+        have += n_c;
+    }
+    return have && is_told(needle, have) ? at - from : 0;
+}
 
 /* The longest needle that begins here; 0: none. */
 static size_t match(const struct mask *m, struct str s, size_t at)
 {
     size_t best = 0;
     for (size_t i = 0; i < m->n; i++) {
-        struct str needle = m->needles[i];
-        if (needle.n > best && needle.n <= s.n - at && memcmp(s.p + at, needle.p, needle.n) == 0)
-            best = needle.n;
+        char first = m->needles[i].p[0], c = s.p[at];
+        if (c != first && c != '%' && c != '\\')
+            continue;
+        size_t n = match_one(m->needles[i], s, at);
+        if (n > best)
+            best = n;
     }
     return best;
 }
 
 static bool holds(const struct mask *m, struct str s)
 {
-    for (size_t i = 0; i < m->n; i++) {
-        if (str_find(s, m->needles[i]) != SIZE_MAX)
+    for (size_t i = 0; i < s.n; i++) {
+        if (match(m, s, i))
             return true;
     }
     return false;
@@ -214,9 +338,6 @@ static void mask_member(const struct mask *m, char **text)
     memcpy(*text, shown.p, shown.n);
 }
 
-/* Shorter ones are found in any text; nobody's key is as short. */
-#define LEAST_IN_TEXTS 8
-
 static void forget_short(struct mask *m)
 {
     size_t n = 0;
@@ -229,7 +350,7 @@ static void forget_short(struct mask *m)
 void mask_err(struct arena *arena, const struct endpoint *ep, const struct secret *token,
               struct err *e)
 {
-    struct mask m = mask_new(arena, ep);
+    struct mask m = make(arena, ep, true);
     if (token)
         add_forms(&m, secret_reveal(token));
     forget_short(&m);

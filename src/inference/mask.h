@@ -3,8 +3,9 @@
  *     struct mask mask = mask_new(arena, ep);
  *     mask_request(&mask, &out, &w);     // {"method", "url", "headers", "body"}
  *
- * Secrets are found by their bytes, as they are and percent-encoded, wherever a provider put them;
- * secrets that are JSON objects also by the texts in them. Headers that carry credentials by their
+ * Secrets are found by their bytes, as they are, percent-encoded or escaped as in JSON, wherever a
+ * provider put them, and by their beginnings where a text was cut; secrets that are JSON objects also
+ * by the texts in them; in errors also in base64. Headers that carry credentials by their
  * nature are masked whole, signatures with them. Pure; everything lives in the arena. */
 #ifndef INFERD_MASK_H
 #define INFERD_MASK_H
@@ -16,6 +17,7 @@ struct mask {
     struct arena *arena;
     struct str *needles;
     size_t n, cap;
+    bool in_errors;
 };
 
 struct mask mask_new(struct arena *, const struct endpoint *);

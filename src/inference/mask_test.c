@@ -69,6 +69,44 @@ static void secrets_in_texts(void **state)
     assert_text(f, "a/b ca/b c", "******");
 }
 
+static void secrets_written_otherwise(void **state)
+{
+    struct fixture *f = *state;
+    assert_text(f, "u\\u0061\\/\\u0062%20ct", "u***t");
+    assert_text(f, "a\\\\\\/b c", "***"); /* escaped twice */
+    assert_text(f, "%61/b%20%63", "***");
+    assert_text(f, "a\\/b d \\ % %4 %zz \\u12 \\uD800 \\", "a\\/b d \\ % %4 %zz \\u12 \\uD800 \\");
+}
+
+static void assert_err(struct fixture *f, struct secret *key, const char *in, const char *out)
+{
+    struct err *e = err_wrap(err_new(ERR_ARGUMENT, "%s", in), ERR_STATUS, "Cause: %s", in);
+    f->v[S_KEY].secret = key;
+    mask_err(f->arena, &f->ep, NULL, e);
+    assert_string_equal(e->reason + 7, out);
+    assert_string_equal(e->cause->reason, out);
+    err_free(e);
+}
+
+/* The base64 is Python's. */
+static void secrets_in_errors(void **state)
+{
+    struct fixture *f = *state;
+    struct secret *key = secret_new(STR("s\"k-\xC3\xA9/\xF0\x9F\x98\x80-0123456789abcdef"));
+    struct secret *odd = secret_new(STR("k\xFB\xFF\xBFkeykey%41"));
+    assert_err(f, key, "[s\\\"k-\\u00e9\\/\\ud83d\\uDE00-0123456789abcdef]", "[***]");
+    assert_err(f, key, "cut s\"k-\xC3\xA9/\xF0\x9F\x98\x80-01234", "cut ***");
+    assert_err(f, key, "s\"k-\xC3\xA9 is how keys begin", "s\"k-\xC3\xA9 is how keys begin");
+    assert_err(f, key, "Basic cyJrLcOpL/CfmIAtMDEyMzQ1Njc4OWFiY2RlZg==", "Basic ***g==");
+    assert_err(f, key, "Basic dTpzImstw6kv8J+YgC0wMTIzNDU2Nzg5YWJjZGVm", "Basic dTp***");
+    assert_err(f, key, "Basic dXU6cyJrLcOpL/CfmIAtMDEyMzQ1Njc4OWFiY2RlZg==", "Basic dXU6***g==");
+    assert_err(f, key, "_ dXNlcjpzImstw6kv8J-YgC0wMTIzNDU2Nzg5YWJjZGVm", "_ dXNlcjp***");
+    assert_err(f, odd, "k\xFB\xFF\xBFkeykey%41 k%FB%ff%BFkeykey%2541", "*** ***");
+    f->v[S_KEY].secret = f->key;
+    secret_unref(key);
+    secret_unref(odd);
+}
+
 static void assert_request(struct fixture *f, const struct http_out *out, const char *expected)
 {
     struct json_out w;
@@ -108,6 +146,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(secrets_in_texts, setup, teardown),
+        cmocka_unit_test_setup_teardown(secrets_written_otherwise, setup, teardown),
+        cmocka_unit_test_setup_teardown(secrets_in_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(requests, setup, teardown),
         cmocka_unit_test_setup_teardown(bodies_that_are_no_json, setup, teardown),
     };

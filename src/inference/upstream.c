@@ -60,12 +60,18 @@ void upstream_free(struct upstream *up)
     up->call->stage = NULL;
 }
 
+/* A service may throw back what it was sent. */
+static void hide_secrets(const struct upstream *up, struct err *e)
+{
+    mask_err(up->call->arena, up->call->endpoint, up->token, e);
+}
+
 void upstream_fail(struct upstream *up, struct err *e)
 {
     struct sink *sink = up->call->sink;
     if (e->kind != ERR_CANCELLED)
         metric_add(METRIC_UPSTREAM_FAILURES, 1);
-    mask_err(up->call->arena, up->call->endpoint, up->token, e);
+    hide_secrets(up, e);
     upstream_free(up);
     sink->fail(sink, e);
 }
@@ -118,6 +124,8 @@ static void upstream_retry(struct upstream *up, struct err *e, int64_t pause_ms)
         upstream_fail(up, e);
         return;
     }
+    if (log_on(LOG_DEBUG))
+        hide_secrets(up, e);
     log_debug("retrying upstream", LOG_S("inference_id", endpoint_id(up)),
               LOG_I("attempt", up->attempt), LOG_I("delay_ms", delay), LOG_E(e));
     err_free(e);

@@ -501,6 +501,9 @@ static void try_out(struct endpoint *ep, struct err_list *list)
 static struct err *check(struct endpoint *ep)
 {
     struct err_list list = {0};
+    if (url_has_user(ep->values.v[S_URL].s))
+        err_list_add(&list, "[service_settings] Invalid url received for field [url]. It must not "
+                            "contain user information, as it is shown");
     struct err *alone = check_response(ep, &list);
     if (!alone)
         alone = check_input_type(ep, &list);

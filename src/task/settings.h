@@ -133,6 +133,9 @@ const char *setting_ui_type(const struct setting *);
 bool setting_ui_required(const struct setting *);
 bool setting_ui_updatable(const struct setting *);
 
+/* "https://user:password@host/": what an address that is shown must not hold. */
+bool url_has_user(struct str url);
+
 /* Ready-made rows, shared by many services. */
 #define SETTING_API_KEY(task_bits)                                                                 \
     {                                                                                              \

@@ -294,6 +294,18 @@ static void test_urls(void **state)
     }
 }
 
+static void test_addresses_with_user_information(void **state)
+{
+    (void)state;
+    assert_true(url_has_user(STR("https://u:p@h/")));
+    assert_true(url_has_user(STR("//u@h")));
+    assert_true(url_has_user(STR("http://h:1@[::1]:2?q")));
+    assert_false(url_has_user(STR("http://h/a@b?c@d#e@f")));
+    assert_false(url_has_user(STR("http://h?c@d")));
+    assert_false(url_has_user(STR("u:p@h")));
+    assert_false(url_has_user(STR("")));
+}
+
 /* A body of megabytes is not echoed whole, and the cut never splits a character. */
 static void test_long_values_are_cut(void **state)
 {
@@ -337,6 +349,7 @@ int main(void)
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_accepted),
         cmocka_unit_test(test_urls),
+        cmocka_unit_test(test_addresses_with_user_information),
         cmocka_unit_test(test_long_values_are_cut),
         cmocka_unit_test(test_services_columns),
     };

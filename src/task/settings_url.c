@@ -108,3 +108,13 @@ const char *url_problem(struct str url)
     rest = str_sub(rest, 1, SIZE_MAX);
     return starts(rest, '/') ? check_hierarchical(rest) : check_opaque(rest);
 }
+
+bool url_has_user(struct str url)
+{
+    size_t at = str_find(url, STR("//"));
+    if (at == SIZE_MAX)
+        return false;
+    struct str rest = str_sub(url, at + 2, SIZE_MAX);
+    struct str authority = cut(&rest, "/?#");
+    return str_find_char(authority, '@') != SIZE_MAX;
+}

@@ -115,6 +115,13 @@ static bool read_url(struct settings_reader *r, const struct setting *row, const
     if (!string(r, row, v, &s))
         return false;
     const char *why = url_problem(s);
+    if (!why && r->why != SETTINGS_STORED && url_has_user(s)) {
+        err_list_add(&r->problems,
+                     "[%s] Invalid url received for field [%s]. It must not contain user "
+                     "information, as it is shown",
+                     setting_scope(row), row->name);
+        return false;
+    }
     if (!why) {
         out->s = arena_dup(r->arena, s);
         return true;
