@@ -125,9 +125,7 @@ static void take_rows(struct partial *p, const struct piece *piece, const struct
         return;
     }
     result_copy_rows(arena, r, &p->result, piece->first);
-    p->result.usage.known = p->result.usage.known || r->usage.known;
-    p->result.usage.in_tokens += r->usage.in_tokens;
-    p->result.usage.out_tokens += r->usage.out_tokens;
+    usage_add(&p->result.usage, &r->usage);
 }
 
 static void piece_done(struct sink *sink, const struct result *result)

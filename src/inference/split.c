@@ -93,9 +93,7 @@ static void split_take(struct split *s, const struct part *p, const struct resul
         return;
     }
     result_copy_rows(arena, r, &s->result, p->first);
-    s->result.usage.known = s->result.usage.known || r->usage.known;
-    s->result.usage.in_tokens += r->usage.in_tokens;
-    s->result.usage.out_tokens += r->usage.out_tokens;
+    usage_add(&s->result.usage, &r->usage);
 }
 
 /* --- ending --- */

@@ -45,6 +45,7 @@ void upstream_free(struct upstream *up)
     if (up->asking)
         exchange_leave(up->asking);
     if (up->streaming) {
+        usage_check(&up->stream.usage);
         up->call->usage = up->stream.usage;
         framing_deinit(&up->framing);
         arena_free(up->scratch);
@@ -228,6 +229,7 @@ static void answer_done(struct upstream *up, const struct http_in *in)
         upstream_retry(up, upstream_wrap(up, e), 0);
         return;
     }
+    usage_check(&result.usage);
     struct sink *sink = up->call->sink;
     /* The result borrows from the answer's arena and the client's body: it is used up before the
      * arena goes. */

@@ -1,7 +1,9 @@
 #include "shape.h"
 
+#include <math.h>
 #include <stdlib.h>
 
+#include "base64.h"
 #include "bug.h"
 #include "map.h"
 
@@ -158,7 +160,11 @@ struct err *missing_field(const char *field, const char *request_name)
 
 struct err *answer_json(const struct http_in *in, const struct json **out)
 {
-    return json_parse(in->arena, in->body, out);
+    struct str mark = STR("\xEF\xBB\xBF"),
+               body = in->body; /* which some servers cannot leave out */
+    if (str_starts(body, mark))
+        body = str_sub(body, mark.n, body.n);
+    return json_parse(in->arena, body, out);
 }
 
 static const struct json *row_numbers(const struct json *row, const char *member)
@@ -210,6 +216,40 @@ struct err *embedding_floats(const struct json *numbers, const char *field,
     return NULL;
 }
 
+/* Little-endian float32, as OpenAI writes them when asked for base64; some servers do so unasked.
+ */
+static struct err *embedding_base64(struct str text, const char *request_name, struct arena *arena,
+                                    struct embedding *out)
+{
+    size_t n;
+    unsigned char *bytes = arena_array(arena, base64_bytes(text.n) + 1, 1);
+    if (!base64_decode(text, bytes, &n) || n == 0 || n % 4 != 0)
+        return err_new(ERR_PARSE, "An embedding in the %s response is no base64 of floats",
+                       request_name);
+    float *numbers = arena_array(arena, n / 4, sizeof *numbers);
+    for (size_t i = 0; i < n / 4; i++) {
+        const unsigned char *b = &bytes[4 * i];
+        uint32_t bits = b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+        memcpy(&numbers[i], &bits, sizeof bits);
+        if (!isfinite(numbers[i]))
+            return err_new(ERR_PARSE, "A value in the %s response is out of range for a float",
+                           request_name);
+    }
+    *out = (struct embedding){.n = n / 4, .f32 = numbers};
+    return NULL;
+}
+
+static struct err *embedding_any(const struct json *row, const char *member,
+                                 const char *request_name, struct arena *arena,
+                                 struct embedding *out)
+{
+    const struct json *numbers = row_numbers(row, member);
+    struct str text;
+    if (json_str(numbers, &text))
+        return embedding_base64(text, request_name, arena, out);
+    return embedding_floats(numbers, member ? member : "embedding", request_name, out);
+}
+
 struct err *floats_from(const struct json *rows, const char *member, const struct input *in,
                         const char *request_name, struct arena *arena, struct result *out)
 {
@@ -221,9 +261,7 @@ struct err *floats_from(const struct json *rows, const char *member, const struc
     size_t i = 0;
     struct json_iter it = json_iter(rows);
     for (const struct json *row; (row = json_next(&it)); i++) {
-        const struct json *numbers = row_numbers(row, member);
-        TRY(embedding_floats(numbers, member ? member : "embedding", request_name,
-                             &out->embeddings[at ? at[i] : i]));
+        TRY(embedding_any(row, member, request_name, arena, &out->embeddings[at ? at[i] : i]));
     }
     return NULL;
 }

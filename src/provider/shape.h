@@ -105,8 +105,9 @@ struct err *answer_json(const struct http_in *, const struct json **out);
  * Errors too: a number that no float can hold. */
 struct err *embedding_floats(const struct json *numbers, const char *field,
                              const char *request_name, struct embedding *out);
-/* Rows of numbers. `at(row)` is the array itself or the member of that name. `rows` in input order
- * (by their member "index" when every row has a valid one). One row per input, or an error. */
+/* Rows of numbers, or of base64 of float32. `at(row)` is the array itself or the member of that
+ * name. `rows` in input order (by their member "index" when every row has a valid one). One row per
+ * input, or an error. */
 struct err *floats_from(const struct json *rows, const char *member, const struct input *,
                         const char *request_name, struct arena *, struct result *out);
 /* Arrays of numbers -128..127. kind: RESULT_BYTES or RESULT_BITS. */

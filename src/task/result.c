@@ -2,6 +2,27 @@
  * is already compact, no number is read. */
 #include "result.h"
 
+#define MOST_TOKENS (INT64_C(1) << 40)
+
+static bool tokens_ok(int64_t n)
+{
+    return n >= 0 && n <= MOST_TOKENS;
+}
+
+void usage_check(struct usage *u)
+{
+    if (!tokens_ok(u->in_tokens) || !tokens_ok(u->out_tokens))
+        *u = (struct usage){0};
+}
+
+void usage_add(struct usage *sum, const struct usage *more)
+{
+    sum->known = sum->known || more->known;
+    sum->in_tokens += more->in_tokens;
+    sum->out_tokens += more->out_tokens;
+    usage_check(sum);
+}
+
 int64_t result_dimensions(const struct result *r)
 {
     if (r->n == 0)

@@ -44,6 +44,11 @@ struct usage {
     bool known;
 }; /* by the provider's own count */
 
+/* Counts that nobody can mean (below 0, above 2^40) are none. */
+void usage_check(struct usage *);
+/* Both have been checked. */
+void usage_add(struct usage *sum, const struct usage *more);
+
 struct result {
     enum result_kind kind;
     size_t n;

@@ -181,6 +181,22 @@ static void test_errors_in_rows(void **state)
     err_free(bad);
 }
 
+static void test_counts_nobody_can_mean(void **state)
+{
+    struct usage huge = {.in_tokens = INT64_MAX, .out_tokens = 1, .known = true};
+    struct usage negative = {.in_tokens = 1, .out_tokens = -1, .known = true};
+    struct usage sum = {0}, most = {.in_tokens = INT64_C(1) << 40, .known = true};
+    usage_check(&huge);
+    usage_check(&negative);
+    assert_false(huge.known || huge.in_tokens || huge.out_tokens);
+    assert_false(negative.known || negative.in_tokens || negative.out_tokens);
+    usage_add(&sum, &(struct usage){.in_tokens = 3, .out_tokens = 4, .known = true});
+    usage_add(&sum, &(struct usage){.in_tokens = 1});
+    assert_true(sum.known && sum.in_tokens == 4 && sum.out_tokens == 4);
+    usage_add(&sum, &most);
+    assert_false(sum.known || sum.in_tokens);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,6 +207,7 @@ int main(void)
         cmocka_unit_test(test_completion),
         cmocka_unit_test(test_chunks),
         cmocka_unit_test(test_errors_in_rows),
+        cmocka_unit_test(test_counts_nobody_can_mean),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
