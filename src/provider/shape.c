@@ -218,14 +218,13 @@ struct err *embedding_floats(const struct json *numbers, const char *field,
 
 /* Little-endian float32, as OpenAI writes them when asked for base64; some servers do so unasked.
  */
-static struct err *embedding_base64(struct str text, const char *request_name, struct arena *arena,
-                                    struct embedding *out)
+static struct err *embedding_base64(struct str text, const char *field, const char *request_name,
+                                    struct arena *arena, struct embedding *out)
 {
     size_t n;
-    unsigned char *bytes = arena_array(arena, base64_bytes(text.n) + 1, 1);
+    unsigned char *bytes = arena_array(arena, base64_bytes(text.n), 1);
     if (!base64_decode(text, bytes, &n) || n == 0 || n % 4 != 0)
-        return err_new(ERR_PARSE, "An embedding in the %s response is no base64 of floats",
-                       request_name);
+        return missing_field(field, request_name);
     float *numbers = arena_array(arena, n / 4, sizeof *numbers);
     for (size_t i = 0; i < n / 4; i++) {
         const unsigned char *b = &bytes[4 * i];
@@ -244,10 +243,11 @@ static struct err *embedding_any(const struct json *row, const char *member,
                                  struct embedding *out)
 {
     const struct json *numbers = row_numbers(row, member);
+    const char *field = member ? member : "embedding";
     struct str text;
     if (json_str(numbers, &text))
-        return embedding_base64(text, request_name, arena, out);
-    return embedding_floats(numbers, member ? member : "embedding", request_name, out);
+        return embedding_base64(text, field, request_name, arena, out);
+    return embedding_floats(numbers, field, request_name, out);
 }
 
 struct err *floats_from(const struct json *rows, const char *member, const struct input *in,
