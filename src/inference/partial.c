@@ -189,6 +189,7 @@ static void piece_submit(struct partial *p, size_t first, size_t n)
     p->pieces = piece;
     piece->call = call_beside(p->call, &piece->sink);
     piece->call.partial = true;
+    piece->call.part = n < p->n;
     struct input *in = &piece->call.input;
     in->texts = arena_array(piece->call.arena, n, sizeof *in->texts);
     memcpy(in->texts, p->call->input.texts + first, n * sizeof *in->texts);

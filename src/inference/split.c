@@ -179,6 +179,7 @@ static void part_init(struct split *s, struct part *p, size_t first, size_t n)
 {
     *p = (struct part){.sink = {.done = part_done, .fail = part_fail}, .split = s, .first = first};
     p->call = call_beside(s->call, &p->sink);
+    p->call.part = true;
     p->call.input.texts += first;
     p->call.input.n_texts = n;
     p->under_way = true;

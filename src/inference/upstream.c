@@ -35,7 +35,7 @@ void upstream_free(struct upstream *up)
 {
     loop_timer_cancel(&up->timer);
     if (up->waiting)
-        limiter_waited(extras_of(up->call->endpoint)->group);
+        limiter_leave(up->waiting);
     if (up->entered)
         upstream_circuit_tell(up);
     if (up->sent) {
@@ -417,45 +417,58 @@ static void upstream_begin(struct upstream *up)
         upstream_send(up);
 }
 
-static void slot_due(struct loop_timer *timer)
+static void upstream_no_room(struct upstream *up)
 {
-    struct upstream *up = (struct upstream *)((char *)timer - offsetof(struct upstream, timer));
-    up->waiting = false;
-    limiter_waited(extras_of(up->call->endpoint)->group);
-    upstream_begin(up);
+    const struct limit_group *group = extras_of(up->call->endpoint)->group;
+    metric_add(METRIC_RATE_LIMITED, 1);
+    upstream_fail(up, err_new(ERR_TOO_MANY,
+                              "Failed to execute task for inference id [%.*s] because the "
+                              "request service [%08x] queue is full",
+                              STR_ARG(endpoint_id(up)), (unsigned)limit_group_name(group)));
 }
 
-static void wait_turn(struct upstream *up)
+static void turn_told(void *ctx, enum limit_answer answer)
+{
+    struct upstream *up = ctx;
+    up->waiting = NULL;
+    if (answer == LIMIT_NOW)
+        upstream_begin(up);
+    else
+        upstream_no_room(up);
+}
+
+static void wait_turn(struct upstream *up, struct limit_group *group, int64_t now_ns)
+{
+    const struct call *call = up->call;
+    struct limit_ask ask = {.owner = call->owner,
+                            .part = call->part,
+                            .deadline_ns = call->deadline_ms * INT64_C(1000000),
+                            .capacity = up->inf->options.queue_capacity,
+                            .loop = call->loop,
+                            .told = turn_told,
+                            .ctx = up};
+    enum limit_answer answer = limiter_wait(group, &ask, now_ns, &up->waiting);
+    if (answer == LIMIT_NOW)
+        upstream_begin(up);
+    else if (answer == LIMIT_FULL)
+        upstream_no_room(up);
+    /* LIMIT_TOO_LATE: as Elasticsearch's queued tasks do, it waits for its deadline. */
+}
+
+static void take_turn(struct upstream *up)
 {
     struct limit_group *group = extras_of(up->call->endpoint)->group;
-    struct call *call = up->call;
     const struct circuit *circuit = upstream_circuit(up);
-    int64_t rest_ms = circuit && !call->probe ? circuit_wait_ms(circuit, clock_mono_ms()) : 0;
+    int64_t rest_ms = circuit && !up->call->probe ? circuit_wait_ms(circuit, clock_mono_ms()) : 0;
     if (rest_ms) { /* before it takes a place in the rate limit */
         upstream_fail(up, upstream_circuit_err(up, rest_ms));
         return;
     }
-    if (!group) { /* a service without a rate limit */
+    int64_t now_ns = group ? clock_mono_ns() : 0;
+    if (!group || limiter_try(group, now_ns)) /* no group: a service without a rate limit */
         upstream_begin(up);
-        return;
-    }
-    int64_t at_ns;
-    enum limit_answer answer =
-        limiter_reserve(group, clock_mono_ns(), call->deadline_ms * INT64_C(1000000),
-                        (int64_t)up->inf->options.queue_capacity, &at_ns);
-    if (answer == LIMIT_NOW) {
-        upstream_begin(up);
-    } else if (answer == LIMIT_WAIT) {
-        up->waiting = true;
-        loop_timer_set(call->loop, &up->timer, at_ns / 1000000 + 1, slot_due);
-    } else if (answer == LIMIT_FULL) {
-        metric_add(METRIC_RATE_LIMITED, 1);
-        upstream_fail(up, err_new(ERR_TOO_MANY,
-                                  "Failed to execute task for inference id [%.*s] because the "
-                                  "request service [%08x] queue is full",
-                                  STR_ARG(endpoint_id(up)), (unsigned)limit_group_name(group)));
-    }
-    /* LIMIT_TOO_LATE: as Elasticsearch's queued tasks do, it waits for its deadline. */
+    else
+        wait_turn(up, group, now_ns);
 }
 
 void upstream_submit(struct inference *inf, struct call *call)
@@ -477,5 +490,5 @@ void upstream_submit(struct inference *inf, struct call *call)
     call->on_drain = upstream_stream_drained;
 
     upstream_cut(call->endpoint, call->arena, &call->input);
-    wait_turn(up);
+    take_turn(up);
 }

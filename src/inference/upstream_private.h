@@ -24,8 +24,8 @@ struct upstream {
     int64_t delay_bound_ms;
     int64_t give_up_ms; /* end of the retry budget */
     struct loop_timer timer;
-    bool waiting; /* counted in the limit group */
-    bool entered; /* the circuit, which hears of the end */
+    struct limit_wait *waiting; /* for its turn in the limit group; NULL: not, or not any more */
+    bool entered;               /* the circuit, which hears of the end */
     struct circuit_pass pass;
     enum circuit_outcome outcome; /* of the last attempt */
     int64_t sent_ms;

@@ -160,9 +160,8 @@ static void rig_run(struct rig *r, struct endpoint *ep, const struct step *steps
     BUG_ON(extras_attach(r->inf, ep, NULL) != NULL);
     r->sink = (struct sink){.delta = rig_delta, .done = rig_done, .fail = rig_fail};
     rig_call(r, ep);
-    int64_t at;
     if (r->take_slot)
-        limiter_reserve(extras_of(ep)->group, clock_mono_ns(), 0, 0, &at);
+        assert_true(limiter_try(extras_of(ep)->group, clock_mono_ns()));
     r->start.run = r->submit ? r->submit : rig_submit;
     loop_post(r->loop, &r->start);
     loop_timer_set(r->loop, &r->patience, clock_mono_ms() + PATIENCE_MS, rig_stop);

@@ -295,13 +295,20 @@ static void waits_its_turn(void **state)
     expect_result(RESULT);
 }
 
+static void never_told(void *ctx, enum limit_answer answer)
+{
+    fail();
+}
+
 static void fill_queue(struct loop_msg *msg)
 {
     struct rig *r = (struct rig *)((char *)msg - offsetof(struct rig, start));
-    int64_t at;
-    limiter_reserve(extras_of(r->call.endpoint)->group, clock_mono_ns(), 0, 0, &at);
+    struct limit_ask ask = {.loop = r->loop, .told = never_told};
+    struct limit_wait *wait;
+    limiter_wait(extras_of(r->call.endpoint)->group, &ask, clock_mono_ns(), &wait);
+    assert_non_null(wait);
     rig_submit(msg);
-    limiter_waited(extras_of(r->call.endpoint)->group);
+    limiter_leave(wait);
 }
 
 static void queue_is_full(void **state)

@@ -40,6 +40,7 @@ struct call {
     bool cached;        /* answered from what was kept: nobody was asked */
     bool partial;       /* of embeddings: one bad input is to fail alone, in result->errors */
     uint32_t owner;     /* whom it is for: work of one does not keep another waiting */
+    bool part;          /* one of several requests of one call */
     bool probe;         /* made to find out whether it works: goes even where calls are
                            held back for now */
     struct usage usage; /* a stream's, or of the parts that were answered before one failed:
