@@ -1,6 +1,6 @@
-/* tally: what one endpoint has done since it was made: calls, tokens by the provider's own count,
- * failures by kind. It is handed from version to version of the endpoint as that is updated, and
- * ends with the last; nothing of it is stored.
+/* tally: what one endpoint has done since it was made: calls, tokens by the provider's own count
+ * (of a local model: those that were run), failures by kind. It is handed from version to version
+ * of the endpoint as that is updated, and ends with the last; nothing of it is stored.
  *
  * A call counts for whoever was asked: a call that falls back counts for both endpoints, one that
  * is retried, hedged or split counts once. Probes count, for they are paid for.

@@ -100,6 +100,16 @@ static struct err *collect(struct flight *f, const struct nlp_result ***out)
     return NULL;
 }
 
+/* Those of every sequence that was run, special ones included: what the deployment's cache had, or
+ * an equal document of the same call, costs none. */
+static int64_t tokens_run(const struct flight *f)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < f->n_sequences; i++)
+        n += f->sequences[i].n_tokens;
+    return n;
+}
+
 static void tell(struct flight *f, const struct nlp_result *const *results)
 {
     struct call *call = f->call;
@@ -108,12 +118,12 @@ static void tell(struct flight *f, const struct nlp_result *const *results)
         f->infer->config = &f->config;
         f->infer->results = results;
         f->infer->n_docs = f->n;
-        for (size_t i = 0; i < f->n_sequences; i++)
-            f->infer->tokens += f->sequences[i].n_tokens;
+        f->infer->tokens = tokens_run(f);
         f->infer->done(f->infer, NULL);
         return;
     }
     f->head->end(&call->input, results, f->n, call->arena, &result);
+    result.usage = (struct usage){.in_tokens = tokens_run(f), .known = true};
     call->sink->done(call->sink, &result);
 }
 

@@ -314,11 +314,14 @@ static void a_call_gets_its_rows(void **state)
     assert_true(a->result->embeddings[0].f32[0] == 4);  /* [CLS] a b [SEP] */
     assert_true(a->result->embeddings[1].f32[3] == 11); /* 2 + 6 + 3 */
     assert_true(a->result->embeddings[2].f32[3] == 14);
+    assert_true(a->result->usage.known);
+    assert_int_equal(a->result->usage.in_tokens, 4 + 3 + 4);
     forget(a);
     a = ask("d", 1, "a b c a b c a b c a b c"); /* cut to max_seq_length */
     until_all_are_back();
     assert_true(a->result->embeddings[0].f32[0] == FAKE_MAX_SEQ_LENGTH);
     assert_true(a->result->embeddings[0].f32[2] == 3);
+    assert_int_equal(a->result->usage.in_tokens, FAKE_MAX_SEQ_LENGTH);
     forget(a);
     char *longer = mem_new(5000);
     memset(longer, 'a', 4999); /* tokenized on the pool */
@@ -589,6 +592,8 @@ static void what_was_seen_before_is_not_run_again(void **state)
         assert_true(a->result->embeddings[0].f32[0] == 4);
         assert_true(a->result->embeddings[1].f32[3] == 11);
         assert_true(a->result->embeddings[2].f32[0] == 4);
+        assert_true(a->result->usage.known); /* those that were run */
+        assert_int_equal(a->result->usage.in_tokens, i == 0 ? 4 + 3 : 0);
         forget(a);
     }
     assert_true(fake_runs() - runs <= 2);

@@ -42,7 +42,7 @@ enum result_kind {
 struct usage {
     int64_t in_tokens, out_tokens;
     bool known;
-}; /* by the provider's own count */
+}; /* by the provider's own count; of a local model, what it has run */
 
 /* Counts that nobody can mean (below 0, above 2^40) are none. */
 void usage_check(struct usage *);
