@@ -62,8 +62,11 @@ def fill(value, stash):
 def look(answer, path, stash):
     if path in ("", "$body"):
         return answer
-    for part in re.split(r"(?<!\\)\.", str(path)):
+    for i, part in enumerate(re.split(r"(?<!\\)\.", str(path))):
         part = fill(part.replace("\\.", "."), stash)
+        if i == 0 and isinstance(part, (dict, list)):  # an object that was kept
+            answer = part
+            continue
         answer = answer[int(part)] if isinstance(answer, list) else answer[part]
     return answer
 

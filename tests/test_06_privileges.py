@@ -5,11 +5,22 @@ from inferd import MARK, basic
 
 PASS = "pw-" + MARK
 ROLES = ("superuser", "inference_admin", "inference_user", "machine_learning_admin",
-         "machine_learning_user", "monitor", "manage", "none")
+         "machine_learning_user", "monitor", "manage", "read_security", "manage_security",
+         "manage_service_account", "manage_user_profile", "none")
+OWN = ("monitor", "manage", "read_security", "manage_security", "manage_service_account",
+       "manage_user_profile")  # made of the privilege of that name
 LISTS = {"monitor_inference": "monitor_inference,manage_inference,monitor,manage,all",
          "manage_inference": "manage_inference,manage,all", "monitor": "monitor,manage,all",
          "read_security": "read_security,manage_security,all",
          "manage_security": "manage_security,all",
+         "read_service_account": "manage_service_account,read_security,manage_security,all",
+         "manage_service_account": "manage_service_account,manage_security,all",
+         "read_profile": "manage_user_profile,read_security,manage_security,all",
+         "manage_user_profile": "manage_user_profile,manage_security,all",
+         "manage_saml": "manage_saml,manage_security,all", "manage_oidc": "manage_oidc,manage_security,all",
+         "delegate_pki": "delegate_pki,all", "manage_token": "manage_token,manage_security,all",
+         "grant_api_key": "grant_api_key,manage_api_key,manage_security,all",
+         "read_api_key": "manage_own_api_key,read_security,manage_api_key,manage_security,all",
          "manage_own_api_key": "manage_own_api_key,manage_api_key,manage_security,all",
          "monitor_ml": "monitor_ml,manage_ml,monitor,manage,all",
          "manage_ml": "manage_ml,manage,all",
@@ -21,6 +32,12 @@ GIVES = {"superuser": set(LISTS), "inference_admin": {"monitor_inference", "mana
          "machine_learning_user": {"monitor_ml"},
          "monitor": {"monitor", "monitor_inference", "monitor_ml"},
          "manage": {"monitor", "monitor_inference", "manage_inference", "monitor_ml", "manage_ml"},
+         "read_security": {"read_security", "read_service_account", "read_profile", "read_api_key"},
+         "manage_security": {"read_security", "manage_security", "read_service_account", "manage_service_account",
+                             "read_profile", "manage_user_profile", "manage_saml", "manage_oidc", "manage_token",
+                             "grant_api_key", "manage_own_api_key", "read_api_key"},
+         "manage_service_account": {"read_service_account", "manage_service_account"},
+         "manage_user_profile": {"read_profile", "manage_user_profile"},
          "none": set()}
 for given in GIVES.values():  # what several privileges give, and none is named after
     if given & {"manage_inference", "manage_ml"}:
@@ -31,6 +48,7 @@ BAD = {"no": "such member"}
 M, A, X = "cluster:monitor/", "cluster:admin/xpack/", "cluster:monitor/xpack/inference"
 # Bodies that are refused later than the privilege is looked at: the matrix changes nothing.
 L = "/_ml/trained_models/x"
+S, SA, P = "/_security/service", A + "security/service_account/", "/_security/profile"
 ROUTES = [
     ("GET", "/_ml/trained_models/_stats", None, "monitor_ml", M + "xpack/ml/inference/stats/get"),
     ("GET", L + "/_stats", None, "monitor_ml", M + "xpack/ml/inference/stats/get"),
@@ -78,6 +96,27 @@ ROUTES = [
     ("POST", "/v2/rerank", BAD, "monitor_inference", X + "/post"),
     ("GET", "/v1/models", None, "monitor_inference", X + "/get"),
     ("GET", "/v1/models/x", None, "monitor_inference", X + "/get"),
+    ("GET", S, None, "read_service_account", SA + "get"),
+    ("GET", S + "/elastic", None, "read_service_account", SA + "get"),
+    ("GET", S + "/elastic/kibana", None, "read_service_account", SA + "get"),
+    ("GET", S + "/elastic/kibana/credential", None, "read_service_account", SA + "credential/get"),
+    ("POST", S + "/elastic/nobody/credential/token", None, "manage_service_account", SA + "token/create"),
+    ("POST", S + "/elastic/nobody/credential/token/x", None, "manage_service_account", SA + "token/create"),
+    ("PUT", S + "/elastic/nobody/credential/token/x", None, "manage_service_account", SA + "token/create"),
+    ("DELETE", S + "/elastic/kibana/credential/token/x", None, "manage_service_account", SA + "token/delete"),
+    ("POST", S + "/elastic/kibana/credential/token/x/_clear_cache", None, "manage_security", A + "security/cache/clear"),
+    ("POST", P + "/_activate", BAD, "manage_user_profile", A + "security/profile/activate"),
+    ("GET", P + "/u_x_0", None, "read_profile", A + "security/profile/get"),
+    ("GET", P + "/_suggest", None, "read_profile", A + "security/profile/suggest"),
+    ("POST", P + "/_suggest", None, "read_profile", A + "security/profile/suggest"),
+    ("GET", P + "/_has_privileges", BAD, "read_profile", A + "security/profile/has_privileges"),
+    ("POST", P + "/_has_privileges", BAD, "read_profile", A + "security/profile/has_privileges"),
+    ("PUT", P + "/u_x_0/_data", BAD, "manage_user_profile", A + "security/profile/put/data"),
+    ("POST", P + "/u_x_0/_data", BAD, "manage_user_profile", A + "security/profile/put/data"),
+    ("PUT", P + "/u_x_0/_enable", None, "manage_user_profile", A + "security/profile/set_enabled"),
+    ("POST", P + "/u_x_0/_enable", None, "manage_user_profile", A + "security/profile/set_enabled"),
+    ("PUT", P + "/u_x_0/_disable", None, "manage_user_profile", A + "security/profile/set_enabled"),
+    ("POST", P + "/u_x_0/_disable", None, "manage_user_profile", A + "security/profile/set_enabled"),
     ("GET", "/_security/user", None, "read_security", A + "security/user/get"),
     ("PUT", "/_security/user/x", BAD, "manage_security", A + "security/user/put"),
     ("DELETE", "/_security/user/x", None, "manage_security", A + "security/user/delete"),
@@ -125,7 +164,7 @@ ROUTES = [
 @pytest.fixture(scope="module")
 def people(shared):
     server = shared.get()
-    for name in ("monitor", "manage"):
+    for name in OWN:
         server.put(f"/_security/role/{name}", {"cluster": [name]})
     for role in ROLES:
         roles = [] if role == "none" else [role]
@@ -134,7 +173,7 @@ def people(shared):
     yield {role: basic(f"u-{role}", PASS) for role in ROLES}
     for role in ROLES:
         server.delete(f"/_security/user/u-{role}")
-    server.delete("/_security/role", body={"names": ["monitor", "manage"]})
+    server.delete("/_security/role", body={"names": list(OWN)})
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -23,6 +23,21 @@ void update_api_keys(struct request *);
 void post_token(struct request *);
 void delete_token(struct request *);
 void grant_api_key(struct request *);
+void activate_profile(struct request *);
+
+/* security_services.c */
+void get_service_accounts(struct request *);
+void get_service_credentials(struct request *);
+void post_service_token(struct request *);
+void delete_service_token(struct request *);
+
+/* security_profiles.c */
+void get_profiles(struct request *);
+void put_profile_data(struct request *);
+void post_profile_enable(struct request *);
+void post_profile_disable(struct request *);
+void suggest_profiles(struct request *);
+void post_profiles_have_privileges(struct request *);
 
 /* security_users.c */
 void put_user(struct request *);

@@ -8,6 +8,10 @@
 #define USER SEC "/user"
 #define ROLE SEC "/role"
 #define MAP  SEC "/role_mapping"
+#define PROF SEC "/profile"
+#define SERV SEC "/service_account"
+/* namespace, service, token */
+#define SERVICE "/_security/service/{name}/{part}"
 
 static const char *const refresh_params[] = {"refresh", NULL};
 static const char *const key_params[] = {
@@ -18,6 +22,8 @@ static const char *const key_query_params[] = {"with_limited_by", "with_profile_
                                                NULL};
 
 static const char *const user_params[] = {"with_profile_uid", NULL};
+static const char *const profile_params[] = {"data", NULL};
+static const char *const profile_data_params[] = {"if_seq_no", "if_primary_term", "refresh", NULL};
 static const char *const realm_params[] = {"usernames", NULL};
 
 static const struct route routes[] = {
@@ -104,6 +110,47 @@ static const struct route routes[] = {
      get_role_mapping},
     {HTTP_DELETE, "/_security/role_mapping/{name}", PRIV_MANAGE_SECURITY, MAP "/delete",
      refresh_params, 0, delete_role_mapping},
+    {HTTP_GET, "/_security/service", PRIV_READ_SERVICE_ACCOUNT, SERV "/get", NULL, 0,
+     get_service_accounts},
+    {HTTP_GET, "/_security/service/{name}", PRIV_READ_SERVICE_ACCOUNT, SERV "/get", NULL, 0,
+     get_service_accounts},
+    {HTTP_GET, SERVICE, PRIV_READ_SERVICE_ACCOUNT, SERV "/get", NULL, 0, get_service_accounts},
+    {HTTP_GET, SERVICE "/credential", PRIV_READ_SERVICE_ACCOUNT, SERV "/credential/get", NULL, 0,
+     get_service_credentials},
+    {HTTP_POST, SERVICE "/credential/token", PRIV_MANAGE_SERVICE_ACCOUNT, SERV "/token/create",
+     refresh_params, 0, post_service_token},
+    {HTTP_POST, SERVICE "/credential/token/{token}", PRIV_MANAGE_SERVICE_ACCOUNT,
+     SERV "/token/create", refresh_params, 0, post_service_token},
+    {HTTP_PUT, SERVICE "/credential/token/{token}", PRIV_MANAGE_SERVICE_ACCOUNT,
+     SERV "/token/create", refresh_params, 0, post_service_token},
+    {HTTP_DELETE, SERVICE "/credential/token/{token}", PRIV_MANAGE_SERVICE_ACCOUNT,
+     SERV "/token/delete", refresh_params, 0, delete_service_token},
+    {HTTP_POST, SERVICE "/credential/token/{token}/_clear_cache", PRIV_MANAGE_SECURITY,
+     SEC "/cache/clear", NULL, 0, post_clear_cache},
+    {HTTP_POST, "/_security/profile/_activate", PRIV_MANAGE_PROFILE, PROF "/activate",
+     refresh_params, ROUTE_BODY, activate_profile},
+    {HTTP_GET, "/_security/profile/{name}", PRIV_READ_PROFILE, PROF "/get", profile_params, 0,
+     get_profiles},
+    {HTTP_GET, "/_security/profile/_suggest", PRIV_READ_PROFILE, PROF "/suggest", profile_params, 0,
+     suggest_profiles},
+    {HTTP_POST, "/_security/profile/_suggest", PRIV_READ_PROFILE, PROF "/suggest", profile_params,
+     0, suggest_profiles},
+    {HTTP_GET, "/_security/profile/_has_privileges", PRIV_READ_PROFILE, PROF "/has_privileges",
+     NULL, ROUTE_BODY, post_profiles_have_privileges},
+    {HTTP_POST, "/_security/profile/_has_privileges", PRIV_READ_PROFILE, PROF "/has_privileges",
+     NULL, ROUTE_BODY, post_profiles_have_privileges},
+    {HTTP_PUT, "/_security/profile/{name}/_data", PRIV_NONE, PROF "/put/data", profile_data_params,
+     ROUTE_BODY, put_profile_data},
+    {HTTP_POST, "/_security/profile/{name}/_data", PRIV_NONE, PROF "/put/data", profile_data_params,
+     ROUTE_BODY, put_profile_data},
+    {HTTP_PUT, "/_security/profile/{name}/_enable", PRIV_MANAGE_PROFILE, PROF "/set_enabled",
+     refresh_params, 0, post_profile_enable},
+    {HTTP_POST, "/_security/profile/{name}/_enable", PRIV_MANAGE_PROFILE, PROF "/set_enabled",
+     refresh_params, 0, post_profile_enable},
+    {HTTP_PUT, "/_security/profile/{name}/_disable", PRIV_MANAGE_PROFILE, PROF "/set_enabled",
+     refresh_params, 0, post_profile_disable},
+    {HTTP_POST, "/_security/profile/{name}/_disable", PRIV_MANAGE_PROFILE, PROF "/set_enabled",
+     refresh_params, 0, post_profile_disable},
     {HTTP_GET, "/_security/privilege/_builtin", PRIV_READ_SECURITY, SEC "/privilege/builtin/get",
      NULL, 0, get_privileges},
     {HTTP_PUT, "/_security/privilege", PRIV_MANAGE_SECURITY, SEC "/privilege/put", refresh_params,
@@ -122,8 +169,8 @@ static const struct route routes[] = {
      SEC "/privilege/cache/clear", NULL, 0, post_clear_cache},
     {HTTP_GET, "/_security/user/_privileges", PRIV_NONE, USER "/list_privileges", NULL, 0,
      get_own_privileges},
-    {HTTP_POST, "/_security/api_key/{name}/_clear_cache", PRIV_MANAGE_SECURITY,
-     SEC "/api_key/cache/clear", NULL, 0, post_clear_cache},
+    {HTTP_POST, "/_security/api_key/{name}/_clear_cache", PRIV_MANAGE_SECURITY, SEC "/cache/clear",
+     NULL, 0, post_clear_cache},
     {HTTP_POST, "/_security/role/{name}/_clear_cache", PRIV_MANAGE_SECURITY,
      SEC "/roles/cache/clear", NULL, 0, post_clear_cache},
     {HTTP_POST, "/_security/realm/{name}/_clear_cache", PRIV_MANAGE_SECURITY,

@@ -1,6 +1,6 @@
 /* security_tokens: what is made in the name of somebody whose password or token comes in the body:
- * access tokens, and API keys for others. He is authenticated first, here on the loop, as a caller
- * is; then the work is done in his name. Source: shared facts, security.md 9 and 12. */
+ * access tokens, profiles, and API keys for others. He is authenticated first, here on the loop, as
+ * a caller is; then the work is done in his name. Source: shared facts, security.md 9 and 12. */
 #include "reply.h"
 #include "security_api.h"
 
@@ -52,7 +52,7 @@ static struct err *missing(const char *name)
 
 /* --- tokens --- */
 
-static struct err *unexpected(const struct json *body, const char *const *names)
+static struct err *unexpected(const struct json *body, const char *parser, const char *const *names)
 {
     struct json_iter it = json_iter(body);
     for (const struct json *m; (m = json_next(&it));) {
@@ -60,7 +60,7 @@ static struct err *unexpected(const struct json *body, const char *const *names)
         for (const char *const *name = names; *name; name++)
             known = known || str_eq_c(m->key, *name);
         if (!known)
-            return err_new(ERR_X_CONTENT, "[token_request] unknown field [%.*s]", STR_ARG(m->key));
+            return err_new(ERR_X_CONTENT, "[%s] unknown field [%.*s]", parser, STR_ARG(m->key));
     }
     return NULL;
 }
@@ -70,7 +70,7 @@ static struct err *token_begin(struct request *r)
     static const char *const names[] = {
         "grant_type", "username", "password", "refresh_token", "scope", "kerberos_ticket", NULL};
     struct str grant = {0}, name = {0}, password = {0}, refresh = {0}, none = {0};
-    TRY(unexpected(r->body, names));
+    TRY(unexpected(r->body, "token_request", names));
     json_str(json_get(r->body, "grant_type"), &grant);
     json_str(json_get(r->body, "username"), &name);
     json_str(json_get(r->body, "password"), &password);
@@ -144,4 +144,51 @@ void grant_api_key(struct request *r)
     struct err *e = grant_begin(r);
     if (e)
         reply_err(r, e);
+}
+
+/* --- profiles --- */
+
+struct grant_fields {
+    struct str type, name, password, token;
+};
+
+/* One field that this kind of grant needs, or does not take. */
+static void check_field(struct err_list *list, const char *field, struct str value, bool wanted,
+                        struct str type)
+{
+    if (wanted && !value.n)
+        err_list_add(list, "[%s] is required for grant_type [%.*s]", field, STR_ARG(type));
+    if (!wanted && value.p)
+        err_list_add(list, "[%s] is not supported for grant_type [%.*s]", field, STR_ARG(type));
+}
+
+static struct err *read_grant(const struct json *body, struct grant_fields *g)
+{
+    static const char *const names[] = {"grant_type", "username", "password", "access_token", NULL};
+    struct err_list list = {0};
+    *g = (struct grant_fields){0};
+    TRY(unexpected(body, "activate_profile_request", names));
+    json_str(json_get(body, "grant_type"), &g->type);
+    json_str(json_get(body, "username"), &g->name);
+    json_str(json_get(body, "password"), &g->password);
+    json_str(json_get(body, "access_token"), &g->token);
+    bool by_password = str_eq(g->type, STR("password"));
+    if (!by_password && !str_eq(g->type, STR("access_token"))) {
+        err_list_add(&list, "grant_type [%.*s] is not supported", STR_ARG(g->type));
+        return err_list_end(&list, ERR_REQUEST);
+    }
+    check_field(&list, "username", g->name, by_password, g->type);
+    check_field(&list, "password", g->password, by_password, g->type);
+    check_field(&list, "access_token", g->token, !by_password, g->type);
+    return err_list_end(&list, ERR_REQUEST);
+}
+
+void activate_profile(struct request *r)
+{
+    struct grant_fields g;
+    struct err *e = read_grant(r->body, &g);
+    if (e)
+        reply_err(r, e);
+    else
+        grant_start(r, profile_activate, r->body, g.name, g.password, g.token);
 }

@@ -49,9 +49,13 @@ static struct err *read_query(const struct request *r, struct security_call *c)
     request_query(r, "name", &c->key_name);
     request_query(r, "realm_name", &c->realm);
     request_query(r, "username", &c->username);
+    request_query(r, "data", &c->data);
+    request_query(r, "if_seq_no", &c->if_seq_no);
+    request_query(r, "if_primary_term", &c->if_primary_term);
     TRY(request_query_bool(r, "owner", false, &c->owner));
     TRY(request_query_bool(r, "active_only", false, &c->active_only));
     TRY(request_query_bool(r, "with_usage", false, &c->with_usage));
+    TRY(request_query_bool(r, "with_profile_uid", false, &c->with_profile_uid));
     return request_query_bool(r, "with_limited_by", false, &c->with_limited_by);
 }
 
@@ -71,6 +75,7 @@ void security_work_as(struct request *r, security_op *op, const struct user *use
                                      .body = body,
                                      .name = request_param(r, "name"),
                                      .part = request_param(r, "part"),
+                                     .token = request_param(r, "token"),
                                      .get = r->http->method == HTTP_GET,
                                      .out = &k->w,
                                      .status = 200};

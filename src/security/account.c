@@ -7,6 +7,7 @@
 #include "log.h"
 #include "map.h"
 #include "password.h"
+#include "profile.h"
 #include "secret.h"
 
 static const char *const superuser[] = {"superuser", NULL};
@@ -311,7 +312,7 @@ void account_doc_render(const struct account_doc *d, struct buf *out)
     json_end(&w);
 }
 
-void account_render(const struct account *a, struct json_out *w)
+void account_render(const struct account *a, const struct map *profiles, struct json_out *w)
 {
     json_obj(w);
     json_key_cstr(w, "username", a->user.name);
@@ -324,5 +325,6 @@ void account_render(const struct account *a, struct json_out *w)
     json_key_cstr(w, "email", a->email);
     json_key_raw(w, "metadata", a->metadata);
     json_key_bool(w, "enabled", a->enabled);
+    profile_render_uid(profiles, str_c(a->user.name), w);
     json_end(w);
 }

@@ -6,6 +6,7 @@
 #define INFERD_SECURITY_ACCOUNT_H
 
 #include "counted.h"
+#include "map.h"
 #include "role.h"
 #include "security.h"
 
@@ -52,8 +53,8 @@ struct account_doc {
 };
 void account_doc_of(const struct account *, struct arena *, struct account_doc *out);
 void account_doc_render(const struct account_doc *, struct buf *out);
-/* As the API shows it. */
-void account_render(const struct account *, struct json_out *);
+/* As the API shows it. `profiles`: who has one (profile.h); NULL: not asked. */
+void account_render(const struct account *, const struct map *profiles, struct json_out *);
 
 /* Who everybody is while security is off. */
 extern const struct account account_anonymous;

@@ -237,23 +237,42 @@ static struct err *ask_all(struct asking *a, const struct json *body, struct ans
     return ask_applications(a, application, json_get(body, "application"));
 }
 
-static struct err *check(const struct security_call *c)
+struct err *asking_check(const struct json *body)
 {
     static const char *const members[] = {"cluster", "index", "application", NULL};
     uint32_t n = 0;
-    if (c->name.p && !str_eq_c(c->name, c->user->name)) {
-        TRY(security_authorize(c->user, PRIV_MANAGE_SECURITY,
-                               "cluster:admin/xpack/security/user/has_privileges"));
-        return err_new(ERR_ARGUMENT, "users may only check the privileges of their own account");
-    }
-    TRY(only_members(c->body, "has_privileges", members));
+    TRY(only_members(body, "has_privileges", members));
     for (const char *const *m = members; *m; m++) {
-        const struct json *v = json_get(c->body, *m);
+        const struct json *v = json_get(body, *m);
         if (!json_is_null(v) && !json_is(v, JSON_ARRAY))
             return err_new(ERR_PARSE, "expected field [%s] to be an array", *m);
         n += v ? v->n : 0;
     }
     return n ? NULL : invalid("must specify at least one privilege");
+}
+
+struct err *asking_has_all(const struct user *user, const struct json *body, struct arena *arena,
+                           bool *out)
+{
+    struct asking a = {.user = user, .all = true};
+    answers_init(&a.answers, arena);
+    struct answer *root = a.answers.root;
+    struct err *e = ask_all(&a, body, answers_at(&a.answers, root, STR("cluster")),
+                            answers_at(&a.answers, root, STR("index")),
+                            answers_at(&a.answers, root, STR("application")));
+    answers_deinit(&a.answers);
+    *out = a.all;
+    return e;
+}
+
+static struct err *check(const struct security_call *c)
+{
+    if (c->name.p && !str_eq_c(c->name, c->user->name)) {
+        TRY(security_authorize(c->user, PRIV_MANAGE_SECURITY,
+                               "cluster:admin/xpack/security/user/has_privileges"));
+        return err_new(ERR_ARGUMENT, "users may only check the privileges of their own account");
+    }
+    return asking_check(c->body);
 }
 
 struct err *has_privileges(struct security *s, struct security_call *c)

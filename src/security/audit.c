@@ -13,6 +13,7 @@
 #include "credentials.h"
 #include "key.h"
 #include "log.h"
+#include "service.h"
 
 #define MAX_LINE_BYTES ((size_t)16 << 10)
 #define MAX_TEXT_BYTES 1024  /* of anything that the caller chose */
@@ -107,6 +108,8 @@ static void put_user(struct json_out *w, const struct user *u)
                   by->key          ? "API_KEY"
                   : by->with_token ? "TOKEN"
                                    : "REALM");
+    if (by->token_name)
+        put(w, "authentication.token.name", str_c(by->token_name));
     if (by->key) {
         put(w, "apikey.id", by->key->id);
         put(w, "apikey.name", by->key->name);
@@ -117,11 +120,17 @@ static void put_user(struct json_out *w, const struct user *u)
 static void put_claim(struct json_out *w, struct str authorization)
 {
     struct credentials c;
+    struct service_bearer b;
     credentials_parse(authorization, &c);
     if (c.kind == CREDENTIALS_BASIC)
         put(w, "user.name", c.name);
     else if (c.kind == CREDENTIALS_API_KEY)
         put(w, "apikey.id", c.name);
+    else if (c.kind == CREDENTIALS_BEARER && service_bearer_read(c.secret, &b)) {
+        put(w, "user.name", b.service);
+        put(w, "authentication.token.name", b.name);
+        service_bearer_wipe(&b);
+    }
     credentials_wipe(&c);
 }
 

@@ -45,6 +45,8 @@ struct err *security_forbid(const struct user *u, enum privilege needs, const ch
     buf_init(&who, 256 << 10);
     if (u->key) {
         buf_printf(&who, "API key id [%.*s] of user [%s]", STR_ARG(u->key->id), u->name);
+    } else if (u->token_name) {
+        buf_printf(&who, "service account [%s]", u->name);
     } else {
         buf_printf(&who, "user [%s] ", u->name);
         list_roles(u, &who);

@@ -7,6 +7,7 @@
 
 #include "counted.h"
 #include "security.h"
+#include "service.h"
 
 struct security {
     bool enabled; /* false: nothing below is there */
@@ -15,6 +16,8 @@ struct security {
     struct cell realm;  /* struct realm: users and roles */
     struct cell keys;   /* struct keys */
     struct cell tokens; /* struct tokens */
+    struct services services;
+    struct cell service_tokens; /* struct service_tokens */
     struct usage *usage;
     int64_t token_ms; /* how long an access token lives */
     /* One change at a time, so that the tables follow the store in its order. Taken by pool threads
@@ -37,6 +40,9 @@ struct err *realm_change(struct security *, const struct change *, size_t n);
  * held.
  */
 struct err *tokens_end_of(struct security *, struct arena *, struct str username);
+/* asking.c: is that a question about privileges? Has the user all that it asks for? */
+struct err *asking_check(const struct json *body);
+struct err *asking_has_all(const struct user *, const struct json *body, struct arena *, bool *out);
 /* Is it one of these, which are separated by commas? */
 bool name_listed(struct str list, struct str name);
 /* Users' and roles' names. */

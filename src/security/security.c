@@ -34,6 +34,10 @@ static struct err *open_tables(struct security *s, const char *first_password, c
     struct tokens *tokens;
     TRY(tokens_read(s->store, &tokens));
     cell_init(&s->tokens, &tokens->counted);
+    struct service_tokens *service_tokens;
+    TRY(services_open(&s->services));
+    TRY(service_tokens_read(s->store, &s->services, &service_tokens));
+    cell_init(&s->service_tokens, &service_tokens->counted);
     return usage_open(NULL, clock_wall_ms(), &s->usage);
 }
 
@@ -64,6 +68,8 @@ void security_close(struct security *s)
         return;
     verifier_free(s->verifier);
     usage_close(s->usage);
+    cell_deinit(&s->service_tokens);
+    services_close(&s->services);
     cell_deinit(&s->tokens);
     cell_deinit(&s->keys);
     cell_deinit(&s->realm);
@@ -337,6 +343,29 @@ static struct err *check_token(const struct token *t, struct str text)
     return NULL;
 }
 
+/* Elasticsearch tries it before access tokens, and asks no further when it has that form. */
+static bool verify_service(struct security *s, struct str text, authenticated_fn *done, void *ctx)
+{
+    struct counted *held;
+    struct service_bearer b;
+    if (!service_bearer_read(text, &b))
+        return false;
+    const struct service_tokens *tokens =
+        (const struct service_tokens *)cell_peek(&s->service_tokens, &held);
+    const struct service_token *t = service_tokens_find(tokens, b.id);
+    bool good = t && t->service && service_token_is(t, b.secret);
+    const struct user *user = good ? user_ref(&t->user) : NULL;
+    struct err *e = good ? NULL
+                         : challenge(err_new(ERR_SECURITY,
+                                             "failed to authenticate service account [%.*s] with "
+                                             "token name [%.*s]",
+                                             STR_ARG(b.service), STR_ARG(b.name)));
+    counted_unref(held);
+    service_bearer_wipe(&b);
+    done(ctx, user, e);
+    return true;
+}
+
 static void verify_token(struct security *s, struct str text, authenticated_fn *done, void *ctx)
 {
     struct counted *held, *held_realm;
@@ -353,6 +382,12 @@ static void verify_token(struct security *s, struct str text, authenticated_fn *
     done(ctx, user, e);
 }
 
+static void verify_bearer(struct security *s, struct str text, authenticated_fn *done, void *ctx)
+{
+    if (!verify_service(s, text, done, ctx))
+        verify_token(s, text, done, ctx);
+}
+
 bool security_is_token(struct security *s, struct str text)
 {
     struct counted *held;
@@ -361,6 +396,11 @@ bool security_is_token(struct security *s, struct str text)
     const struct tokens *tokens = (const struct tokens *)cell_peek(&s->tokens, &held);
     bool found = tokens_find(tokens, text) != NULL;
     counted_unref(held);
+    struct service_bearer b;
+    if (!found && service_bearer_read(text, &b)) {
+        service_bearer_wipe(&b);
+        return true;
+    }
     return found;
 }
 
@@ -390,7 +430,7 @@ void security_authenticate(struct security *s, struct loop *loop, struct str aut
     else if (c.kind == CREDENTIALS_API_KEY)
         verify_key(s, &c, done, ctx);
     else if (c.kind == CREDENTIALS_BEARER)
-        verify_token(s, c.secret, done, ctx);
+        verify_bearer(s, c.secret, done, ctx);
     else
         done(ctx, NULL, challenge(unusable(&c, uri)));
     credentials_wipe(&c);
@@ -431,10 +471,17 @@ static void render_proof(const struct user *by, const struct account *shown, str
     json_end(w);
 }
 
-static void render_about(const struct account *a, struct json_out *w)
+static void render_about(const struct user *u, const struct account *a, struct json_out *w)
 {
     json_key_cstr(w, "full_name", a ? a->full_name : NULL);
     json_key_cstr(w, "email", a ? a->email : NULL);
+    if (u->token_name) {
+        json_key(w, "token");
+        json_obj(w);
+        json_key_cstr(w, "name", u->token_name);
+        json_key_cstr(w, "type", SERVICE_REALM "_index");
+        json_end(w);
+    }
     json_key_raw(w, "metadata", a ? a->metadata : STR("{}"));
     json_key_bool(w, "enabled", a ? a->enabled : true);
 }
@@ -453,7 +500,7 @@ void security_render_user(const struct user *u, struct json_out *w)
     for (const char *const *r = u->roles; *r; r++)
         json_put_cstr(w, *r);
     json_end(w);
-    render_about(u->account, w);
+    render_about(u, u->account, w);
     render_proof(u->by ? u->by : u, u->account, w);
     json_end(w);
 }

@@ -46,6 +46,7 @@ struct user {
     const struct account *account; /* NULL with an API key */
     const struct api_key *key;     /* NULL with a password or a token */
     bool with_token;
+    const char *token_name; /* of a service account's token; NULL: it is no service */
     const struct user *by;  /* who runs as this user; NULL: himself */
     struct counted *keeper; /* of all of these; NULL: for ever */
 };
@@ -137,11 +138,13 @@ struct security_call {
     struct arena *arena;     /* the call's scratch, nobody else's meanwhile */
     const struct json *body; /* NULL: none */
     struct str name;         /* in the path: names of users or roles, ids of keys; p NULL: none */
-    struct str part;         /* in the path, behind the name: names of its privileges */
+    struct str part;         /* in the path, behind the name: names of its privileges; a service */
+    struct str token;        /* in the path: the name of a service account's token */
     bool get;                /* by GET */
     /* of the query */
     struct str id, key_name, realm, username; /* p NULL: not given */
-    bool owner, active_only, with_limited_by, with_usage;
+    bool owner, active_only, with_limited_by, with_usage, with_profile_uid;
+    struct str data, if_seq_no, if_primary_term; /* of a profile; p NULL: not given */
     struct json_out *out;
     int status; /* 200 */
 };
@@ -154,6 +157,10 @@ security_op api_keys_update;
 security_op token_create, token_invalidate, token_unsupported;
 security_op user_put, user_get, user_delete, user_password, user_enable, user_disable, user_query;
 security_op role_put, role_get, role_delete, role_query, roles_put, roles_delete;
+security_op service_accounts_get, service_credentials_get;
+security_op service_token_create, service_token_delete;
+security_op profile_activate, profiles_get, profile_update, profile_enable, profile_disable;
+security_op profiles_suggest, profiles_have_privileges;
 security_op role_mapping_put, role_mapping_get, role_mapping_delete;
 security_op has_privileges, privilege_builtin, user_privileges;
 security_op application_privileges_put, application_privileges_get, application_privileges_delete;

@@ -249,6 +249,8 @@ struct err *token_create(struct security *s, struct security_call *c)
     bool by_refresh = str_eq(grant, STR("refresh_token"));
     if (!by_refresh && c->user->key)
         return err_new(ERR_ARGUMENT, "an API key cannot be exchanged for a token");
+    if (!by_refresh && c->user->token_name) /* a user may have the same name */
+        return err_new(ERR_ARGUMENT, "OAuth2 token creation is not supported for service accounts");
     pthread_mutex_lock(&s->writing);
     struct err *e =
         by_refresh ? renew(s, c, refresh)

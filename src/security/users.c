@@ -4,6 +4,7 @@
 #include "log.h"
 #include "password.h"
 #include "private.h"
+#include "profile.h"
 #include "query.h"
 #include "secret.h"
 
@@ -187,7 +188,7 @@ struct err *user_password(struct security *s, struct security_call *c)
     static const char *const members[] = {"password", "password_hash", NULL};
     struct str name = c->name.p ? c->name : str_c(c->user->name);
     char hash[PASSWORD_HASH_CHARS];
-    if (c->user->key || !str_eq_c(name, c->user->name))
+    if (c->user->key || c->user->token_name || !str_eq_c(name, c->user->name))
         TRY(security_authorize(c->user, PRIV_MANAGE_SECURITY, ACT "change_password"));
     TRY(only_members(c->body, "change_password", members));
     TRY(read_password(s, c->body, hash));
@@ -200,7 +201,7 @@ struct err *user_password(struct security *s, struct security_call *c)
 
 static struct err *set_enabled(struct security *s, struct security_call *c, bool enabled)
 {
-    if (!c->user->key && str_eq_c(c->name, c->user->name))
+    if (!c->user->key && !c->user->token_name && str_eq_c(c->name, c->user->name))
         return err_new(ERR_ARGUMENT,
                        "users may not update the enabled status of their own account");
     return amend(s, c, c->name, NULL, &enabled,
@@ -246,6 +247,9 @@ struct err *user_delete(struct security *s, struct security_call *c)
 
 struct err *user_get(struct security *s, struct security_call *c)
 {
+    struct map *uids = NULL;
+    if (c->with_profile_uid)
+        TRY(profile_uids(s->store, c->arena, &uids));
     struct realm *realm = take(s);
     size_t n = 0;
     json_obj(c->out);
@@ -254,11 +258,12 @@ struct err *user_get(struct security *s, struct security_call *c)
         if (c->name.p && !name_listed(c->name, str_c(a->user.name)))
             continue;
         json_key(c->out, a->user.name);
-        account_render(a, c->out);
+        account_render(a, uids, c->out);
         n++;
     }
     json_end(c->out);
     counted_unref(&realm->counted);
+    map_free(uids);
     c->status = c->name.p && !n ? 404 : 200;
     return NULL;
 }
@@ -268,18 +273,22 @@ struct err *user_query(struct security *s, struct security_call *c)
     static const char *const fields[] = {"username", "roles",    "full_name", "email",
                                          "enabled",  "metadata", NULL};
     struct query q;
+    struct map *uids = NULL;
+    if (c->with_profile_uid)
+        TRY(profile_uids(s->store, c->arena, &uids));
     query_init(&q, c->arena, "users", "username", fields);
     struct err *e = query_read(&q, c->body);
     struct realm *realm = take(s);
     for (size_t i = 0; !e && i < realm->n_accounts; i++) {
         if (str_eq(str_c(realm->accounts[i]->user.name), BUILT_IN_USER))
             continue; /* Elasticsearch finds those that were made */
-        account_render(realm->accounts[i], query_row(&q));
+        account_render(realm->accounts[i], uids, query_row(&q));
         e = query_row_end(&q);
     }
     counted_unref(&realm->counted);
     if (!e)
         query_render(&q, c->out);
     query_deinit(&q);
+    map_free(uids);
     return e;
 }

@@ -58,6 +58,8 @@ struct str store_kind_name(enum store_kind kind)
         [STORE_TOKEN] = STR_INIT("token"),
         [STORE_DEPLOYMENT] = STR_INIT("deployment"),
         [STORE_ROLE_MAPPING] = STR_INIT("role_mapping"),
+        [STORE_SERVICE_TOKEN] = STR_INIT("service_token"),
+        [STORE_PROFILE] = STR_INIT("profile"),
     };
     BUG_ON(kind >= N_STORE_KINDS);
     return names[kind];

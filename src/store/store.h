@@ -35,6 +35,8 @@ enum store_kind {
     STORE_TOKEN,         /* access tokens; holds hashes of them, never the tokens */
     STORE_DEPLOYMENT,    /* id: deployment id; body: what remember.c says */
     STORE_ROLE_MAPPING,  /* id: name; body: as the API shows it */
+    STORE_SERVICE_TOKEN, /* id: qualified name; holds a hash of the token, never the token */
+    STORE_PROFILE,       /* id: uid; body: what security/profile.c says */
     N_STORE_KINDS
 };
 

@@ -15,8 +15,9 @@
 
 #define SECRETS 60
 #define CHANGES 400
-#define MARK    16 /* bytes of a sealed secret that are looked for: of its random nonce, or its tag \
-                    */
+#define MARK                                                                                       \
+    16 /* bytes of a sealed secret that are looked for: of its random nonce, or its tag            \
+        */
 #define MAX_SEEN 4000
 
 struct fixture {
