@@ -201,6 +201,13 @@ def test_errors_are_openais(server, client, models, upstream):
         client.embeddings.create(model="chat", input="a")
     with pytest.raises(openai.BadRequestError):
         client.embeddings.create(model="emb", input=[[1, 2, 3]])
+    with pytest.raises(openai.BadRequestError) as e:
+        client.chat.completions.create(model="chat", messages=[{"role": "user", "content": [
+            {"type": "image_url", "image_url": {"url": "x"}}]}])
+    assert "[messages]" in str(e.value) and "image_url" in str(e.value)
+    for documents in ([], None, "x", [{"a": 1}]):
+        answer = server.post("/v1/rerank", {"model": "rank", "query": "q", "documents": documents})
+        assert answer.status == 400 and "[documents]" in answer.json["error"]["message"]
     with pytest.raises(openai.AuthenticationError) as e:
         openai.OpenAI(base_url=server.url + "/v1", api_key="sk-wrong").models.list()
     assert e.value.code == "invalid_api_key"

@@ -207,14 +207,16 @@ static struct err *put_documents(struct json_out *w, const struct json *document
     json_arr(w);
     struct json_iter it = json_iter(documents);
     struct str text;
-    bool ok = true;
+    bool ok = json_is(documents, JSON_ARRAY) && documents->n > 0;
     for (const struct json *d; (d = json_next(&it));) {
         ok = ok && (json_str(d, &text) || json_str(json_get(d, "text"), &text));
         if (ok)
             json_put_str(w, text);
     }
     json_end(w);
-    return ok ? NULL : err_status(400, "[documents] must be texts or objects with a [text]");
+    return ok ? NULL
+              : err_status(400, "[documents] must be a list of texts or of objects with a [text], "
+                                "and not empty");
 }
 
 static struct err *rerank_read(struct infer *inf)
@@ -230,9 +232,7 @@ static struct err *rerank_read(struct infer *inf)
     translation_copy(&t, body, "query");
     translation_copy(&t, body, "top_n");
     translation_copy(&t, body, "return_documents");
-    struct err *e = NULL;
-    if (json_is(json_get(body, "documents"), JSON_ARRAY))
-        e = put_documents(&t.w, json_get(body, "documents"));
+    struct err *e = put_documents(&t.w, json_get(body, "documents"));
     if (e) {
         buf_deinit(&t.text);
         return e;

@@ -144,12 +144,28 @@ static const char *openai_code(const struct err *e)
     return e->status == 429 ? "rate_limit_exceeded" : NULL;
 }
 
+/* There is one text only: what the causes say belongs into it, unless it is there already. */
+static void put_message(struct json_out *w, const struct err *e)
+{
+    struct buf text;
+    buf_init(&text, MAX_REPLY_BYTES);
+    buf_cstr(&text, e->reason);
+    for (const struct err *cause = e->cause; cause; cause = cause->cause) {
+        if (str_find(buf_str(&text), str_c(cause->reason)) != SIZE_MAX)
+            continue;
+        buf_put(&text, STR(": "));
+        buf_cstr(&text, cause->reason);
+    }
+    json_key_str(w, "message", buf_str(&text));
+    buf_deinit(&text);
+}
+
 void err_render_openai(struct json_out *w, const struct err *e)
 {
     json_obj(w);
     json_key(w, "error");
     json_obj(w);
-    json_key_cstr(w, "message", e->reason);
+    put_message(w, e);
     json_key_cstr(w, "type", openai_type(e->status));
     json_key_cstr(w, "param", e->chat_param);
     json_key_cstr(w, "code", openai_code(e));
