@@ -12,6 +12,11 @@ const messages = [{ role: 'user', content: 'hi' }];
   out.streamed = '';
   for await (const c of await client.chat.completions.create({ model: 'chat', messages, stream: true }))
     out.streamed += (c.choices[0] && c.choices[0].delta.content) || '';
+  // The client's own helper puts fragments together, and refuses those that lack something.
+  const tools = [{ type: 'function', function: { name: 'weather', parameters: { type: 'object' } } }];
+  const chats = client.chat.completions.stream ? client.chat.completions : client.beta.chat.completions;
+  const whole = await chats.stream({ model: 'chat', messages, tools }).finalChatCompletion();
+  out.call = whole.choices[0].message.tool_calls[0].function;
   out.models = [];
   for await (const m of client.models.list()) out.models.push(m.id);
   try {

@@ -208,6 +208,16 @@ def test_errors_are_openais(server, client, models, upstream):
     for documents in ([], None, "x", [{"a": 1}]):
         answer = server.post("/v1/rerank", {"model": "rank", "query": "q", "documents": documents})
         assert answer.status == 400 and "[documents]" in answer.json["error"]["message"]
+    for messages in ([], [{"role": "user", "content": ""}]):
+        with pytest.raises(openai.BadRequestError) as e:
+            client.chat.completions.create(model="plain", messages=messages)
+        assert "[messages]" in str(e.value)
+    with pytest.raises(openai.NotFoundError) as e:
+        client.responses.create(model="chat", input="x")
+    assert e.value.body["message"] == "Invalid URL (POST /v1/responses)"
+    with pytest.raises(openai.APIStatusError) as e:
+        client.models.delete("chat")
+    assert (e.value.status_code, e.value.response.headers["allow"]) == (405, "GET")
     with pytest.raises(openai.AuthenticationError) as e:
         openai.OpenAI(base_url=server.url + "/v1", api_key="sk-wrong").models.list()
     assert e.value.code == "invalid_api_key"
@@ -236,5 +246,7 @@ def test_the_javascript_client(server, models):
     out = json.loads(run.stdout)
     assert close_to(out["embedding"], vector("a"))
     assert out["chat"] == out["streamed"] == reply_text("hi")
+    assert out["call"]["name"] == "weather"
+    assert json.loads(out["call"]["arguments"]) == {"city": "Paris"}
     assert out["models"] == ["chat", "emb", "plain", "rank"]
     assert out["error"] == [404, "model_not_found"]

@@ -280,7 +280,7 @@ static void add_text(struct buf *out, struct str text)
 }
 
 /* A completion endpoint takes one text: the contents of the messages, in order. */
-static void put_prompt(struct translation *t, const struct json *body)
+static struct err *put_prompt(struct translation *t, const struct json *body)
 {
     struct buf prompt;
     buf_init(&prompt, MAX_GATHERED_BYTES);
@@ -296,10 +296,11 @@ static void put_prompt(struct translation *t, const struct json *body)
                 add_text(&prompt, text);
         }
     }
-    if (prompt.n)
-        json_key_str(&t->w, "input", buf_str(&prompt));
+    json_key_str(&t->w, "input", buf_str(&prompt));
     t->text.full = t->text.full || prompt.full;
+    bool empty = prompt.n == 0;
     buf_deinit(&prompt);
+    return empty ? err_status(400, "[messages] must hold a text") : NULL;
 }
 
 static struct err *chat_read(struct infer *inf)
@@ -324,11 +325,16 @@ static struct err *chat_read(struct infer *inf)
     json_bool(json_path(r->body, "stream_options", "include_usage", NULL), &own->include_usage);
     inf->call.whole = !inf->events;
     struct translation t;
+    struct err *e = NULL;
     translation_begin(&t);
     if (task == TASK_CHAT_COMPLETION)
         put_chat(&t, r->body);
     else
-        put_prompt(&t, r->body);
+        e = put_prompt(&t, r->body);
+    if (e) {
+        buf_deinit(&t.text);
+        return e;
+    }
     return translation_read(&t, inf, inf->events || task == TASK_CHAT_COMPLETION);
 }
 

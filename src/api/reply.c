@@ -328,7 +328,7 @@ void reply_err(struct request *r, struct err *e)
     int status = e->status;
     struct buf b;
     reply_buf_init(&b);
-    if (r->route && r->route->flags & ROUTE_OPENAI) {
+    if (request_is_openai(r)) {
         struct json_out o;
         json_out_init(&o, &b);
         err_render_openai(&o, e);

@@ -312,8 +312,20 @@ static bool content_type_ok(struct request *r, int accept_version)
 
 /* --- route --- */
 
+bool request_is_openai(const struct request *r)
+{
+    if (r->route)
+        return r->route->flags & ROUTE_OPENAI;
+    return str_starts(r->http->path, STR("/v1/")) || str_starts(r->http->path, STR("/v2/"));
+}
+
 static void no_route(struct request *r)
 {
+    if (!r->match.allowed && request_is_openai(r)) {
+        reply_err(r, err_status(404, "Invalid URL (%s %.*s)", http_method_name(r->http->method),
+                                STR_ARG(r->http->path)));
+        return;
+    }
     if (!r->match.allowed) {
         struct buf b;
         reply_buf_init(&b);
@@ -340,6 +352,12 @@ static void no_route(struct request *r)
     http_header_add(&r->http->reply_headers, STR("Allow"), list);
     if (r->http->method == HTTP_OPTIONS) {
         reply_text(r, 200, STR("text/plain; charset=UTF-8"), STR(""));
+        return;
+    }
+    if (request_is_openai(r)) {
+        reply_err(r, err_status(405, "Not allowed to %s on %.*s (%.*s)",
+                                http_method_name(r->http->method), STR_ARG(r->http->path),
+                                STR_ARG(list)));
         return;
     }
     reply_simple(r, 405, "Incorrect HTTP method for uri [%.*s] and method [%s], allowed: [%.*s]",
@@ -494,7 +512,7 @@ static void on_head(struct http_request *http, void *ctx)
     }
     struct str authorization = {0};
     http_header_get(http->headers, STR("authorization"), &authorization);
-    if (r->route && r->route->flags & ROUTE_OPENAI)
+    if (request_is_openai(r))
         authorization = bearer_as_known(api->parts.security, r->arena, authorization);
     request_hold(r);
     http->body_held = true; /* nobody is known to be allowed more */

@@ -87,6 +87,8 @@ void request_hold(struct request *);
 /* False: nothing more to do, r may be gone. */
 bool request_back(struct request *);
 
+/* At the second front door: one of its routes, or none at all below its paths. */
+bool request_is_openai(const struct request *);
 struct str request_param(const struct request *, const char *name); /* of the path; decoded */
 /* Query parameters. Absent: false / the default. Bad values: ERR_ARGUMENT in ES's words. */
 bool request_query(const struct request *, const char *name, struct str *out);
