@@ -29,7 +29,9 @@
 
 const char *argp_program_version = "inferd " INFERD_VERSION;
 
-#define EXIT_CONFIG 78 /* sysexits.h: configuration error */
+/* As many as config.def lets node.processors say. */
+#define MAX_PROCESSORS 4096
+#define EXIT_CONFIG    78 /* sysexits.h: configuration error */
 
 struct arguments {
     const char *config;
@@ -348,10 +350,13 @@ static struct err *open_models(struct server *s)
     const struct config *c = &s->config;
     struct identity id;
     TRY(identity_read(s->store, &id));
+    int cpus[MAX_PROCESSORS];
+    bool pinned = c->pin_threads && processors_cpus(s->processors, cpus);
     struct models_options o = {.path = c->path_models,
                                .registry = s->registry,
                                .store = s->store,
                                .processors = s->processors,
+                               .cpus = pinned ? cpus : NULL,
                                .memory_bytes = ml_memory(c),
                                .scale_interval_ms = c->scale_interval,
                                .scale_to_zero_ms = c->scale_to_zero,

@@ -62,6 +62,28 @@ int processors_count(void)
     return n;
 }
 
+/* Which of its core's threads a CPU is: 0 for the first. Siblings are written "0,64" or "0-1". */
+static int thread_of_core(int cpu)
+{
+    char path[96];
+    long long first;
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
+    return read_numbers(path, &first, 1) == 1 && first >= 0 && first < cpu;
+}
+
+bool processors_cpus(int n, int *out)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0 || CPU_COUNT(&set) < n)
+        return false;
+    int found = 0;
+    for (int second = 0; second < 2; second++)
+        for (int cpu = 0; cpu < CPU_SETSIZE && found < n; cpu++)
+            if (CPU_ISSET(cpu, &set) && thread_of_core(cpu) == second)
+                out[found++] = cpu;
+    return found == n;
+}
+
 uint64_t machine_memory(void)
 {
     static const char *const limits[] = {"/sys/fs/cgroup/memory.max",

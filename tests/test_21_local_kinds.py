@@ -53,7 +53,8 @@ def create(server, task, name, as_id=None, **more):
 @pytest.fixture(scope="module")
 def kinds(tmp_path_factory):
     models = str(tmp_path_factory.mktemp("kinds_models"))
-    s = Inferd(tmp_path_factory.mktemp("kinds"), settings={"path.models": models}).start()
+    s = Inferd(tmp_path_factory.mktemp("kinds"), settings={
+        "path.models": models, "node.processors": "128", "http.loops": "2"}).start()
     s.models = models
     s.words = {n: model(models, n) for n in EMBEDDINGS + RERANKERS + SPARSE}
     model(models, "bert_rerank", "two_labels")

@@ -58,7 +58,8 @@ def hub(tmp_path):
 @pytest.fixture
 def server(spawn, hub, tmp_path):
     (tmp_path / "models").mkdir()
-    s = spawn({"inference.hub.url": hub.url, "path.models": str(tmp_path / "models")})
+    s = spawn({"inference.hub.url": hub.url, "path.models": str(tmp_path / "models"),
+               "node.processors": "8", "http.loops": "2"})
     s.models = str(tmp_path / "models")
     return s
 

@@ -58,7 +58,7 @@ static void routing_table(const struct api *api, const struct deployment_view *v
         json_key(w, api->options.node_id);
         json_obj(w);
         json_key_i64(w, "current_allocations", v->running);
-        json_key_i64(w, "target_allocations", v->fits);
+        json_key_i64(w, "target_allocations", v->granted);
         json_key_cstr(w, "routing_state", phase_name(v->phase));
         json_key_str(w, "reason", v->failure);
         json_end(w);

@@ -112,6 +112,13 @@ const struct program_info *program_info(const struct program *);
 
 struct err *session_new(struct program *, int n_threads, struct session **out);
 void session_free(struct session *);
+/* A session of one thread calls this many times during a run, between pieces of work of some
+ * milliseconds (of a script that is interpreted: between sequences). Before the first run.
+ */
+void session_set_pause(struct session *, void (*pause)(void *ctx), void *ctx);
+/* From now on each of its threads stays on its CPU: cpus[n_threads], the first for the thread that
+ * runs it, which is the caller. */
+void session_place(struct session *, const int *cpus);
 /* out: f32 [n_sequences, dimensions]; [n_tokens, dimensions] when each token has a row of its own.
  * ERR_ARGUMENT for ids out of range and the like, and for a script that is interpreted. */
 struct err *session_run(struct session *, const struct token_batch *, struct tensor *out);

@@ -95,6 +95,16 @@ void session_free(struct session *s)
     free(s);
 }
 
+void session_set_pause(struct session *s, void (*pause)(void *ctx), void *ctx)
+{
+    team_set_pause(s->run.team, pause, ctx);
+}
+
+void session_place(struct session *s, const int *cpus)
+{
+    team_place(s->run.team, cpus);
+}
+
 static struct err *check_offsets(const struct program_info *info, const struct token_batch *b)
 {
     if (b->n_tokens > info->token_budget)

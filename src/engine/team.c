@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
@@ -26,8 +27,10 @@ struct phase {
 struct team {
     unsigned n_threads;
     unsigned n_started; /* threads to join, the caller's counted */
-    bool spins;         /* pointless on a machine with fewer processors than threads */
-    team_work *work;    /* read only with a chunk in hand */
+    bool spins;         /* pointless with fewer processors than threads */
+    void (*pause)(void *ctx);
+    void *pause_ctx;
+    team_work *work; /* read only with a chunk in hand */
     void *ctx;
     struct phase *phases;
     size_t most_phases;
@@ -140,13 +143,23 @@ static void *worker_main(void *arg)
     }
 }
 
+static void run_alone(struct team *t, const uint32_t *n_chunks, size_t n_phases, team_work *work,
+                      void *ctx)
+{
+    for (size_t i = 0; i < n_phases; i++) {
+        for (uint32_t chunk = 0; chunk < n_chunks[i]; chunk++) {
+            if (t->pause)
+                t->pause(t->pause_ctx);
+            work(ctx, 0, i, chunk);
+        }
+    }
+}
+
 void team_run(struct team *t, const uint32_t *n_chunks, size_t n_phases, team_work *work, void *ctx)
 {
     BUG_ON(n_phases > t->most_phases);
     if (t->n_threads == 1) {
-        for (size_t i = 0; i < n_phases; i++)
-            for (uint32_t chunk = 0; chunk < n_chunks[i]; chunk++)
-                work(ctx, 0, i, chunk);
+        run_alone(t, n_chunks, n_phases, work, ctx);
         return;
     }
     unsigned run = atomic_load(&t->run) + 1;
@@ -176,6 +189,13 @@ static int start_worker(struct team *t, unsigned thread)
     return rc;
 }
 
+/* Those that this process may use, which may be fewer than there are. */
+static int n_processors(void)
+{
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
 static void *aligned_new(size_t n)
 {
     void *p = NULL;
@@ -191,7 +211,7 @@ struct err *team_new(int n_threads, size_t most_phases, struct team **out)
                        TEAM_MAX_THREADS, n_threads);
     struct team *t = aligned_new(sizeof(*t));
     t->n_threads = (unsigned)n_threads;
-    t->spins = sysconf(_SC_NPROCESSORS_ONLN) >= n_threads;
+    t->spins = n_processors() >= n_threads;
     t->most_phases = most_phases;
     t->phases = aligned_new((most_phases + 1) * sizeof(*t->phases));
     for (t->n_started = 1; t->n_started < t->n_threads; t->n_started++) {
@@ -222,4 +242,20 @@ void team_free(struct team *t)
 unsigned team_size(const struct team *t)
 {
     return t->n_threads;
+}
+
+void team_set_pause(struct team *t, void (*pause)(void *ctx), void *ctx)
+{
+    t->pause = pause;
+    t->pause_ctx = ctx;
+}
+
+void team_place(struct team *t, const int *cpus)
+{
+    for (unsigned i = 0; i < t->n_threads; i++) {
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        CPU_SET(cpus[i], &set);
+        pthread_setaffinity_np(i ? t->threads[i] : pthread_self(), sizeof(set), &set);
+    }
 }

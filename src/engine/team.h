@@ -28,5 +28,10 @@ struct err *team_new(int n_threads, size_t most_phases, struct team **out);
 void team_free(struct team *); /* NULL is fine */
 unsigned team_size(const struct team *);
 void team_run(struct team *, const uint32_t *n_chunks, size_t n_phases, team_work *, void *ctx);
+/* Between chunks a team of one thread calls this; NULL: nothing. Before the first run. */
+void team_set_pause(struct team *, void (*pause)(void *ctx), void *ctx);
+/* Each thread stays on its CPU from now on, the caller's, which is the first, too. cpus[size].
+ * Where the system does not let it, it stays as it is. */
+void team_place(struct team *, const int *cpus);
 
 #endif

@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -108,12 +110,81 @@ static void test_late_workers_harm_nothing(void **state)
     team_free(t);
 }
 
+static void count_pauses(void *ctx)
+{
+    ++*(unsigned *)ctx;
+}
+
+static void test_one_thread_pauses(void **state)
+{
+    (void)state;
+    static const uint32_t n_chunks[] = {3, 0, 2};
+    struct team *t;
+    atomic_uint count = 0;
+    unsigned pauses = 0;
+    assert_null(team_new(1, 3, &t));
+    team_set_pause(t, count_pauses, &pauses);
+    team_run(t, n_chunks, 3, no_work, &count);
+    assert_int_equal(atomic_load(&count), 5);
+    assert_int_equal(pauses, 5);
+    team_free(t);
+}
+
+/* Where each thread of a run may be. */
+struct places {
+    pthread_mutex_t lock;
+    unsigned seen; /* bit for each thread */
+    bool alone[2];
+};
+
+static void look_where(void *ctx, unsigned thread, size_t phase, uint32_t chunk)
+{
+    struct places *p = ctx;
+    cpu_set_t set;
+    assert_int_equal(sched_getaffinity(0, sizeof(set), &set), 0);
+    pthread_mutex_lock(&p->lock);
+    p->seen |= 1u << thread;
+    p->alone[thread] = CPU_COUNT(&set) == 1;
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void *in_a_thread(void *arg)
+{
+    struct places *p = arg;
+    struct team *t;
+    static const uint32_t n_chunks[] = {2};
+    cpu_set_t set;
+    int cpus[2], n = 0;
+    assert_int_equal(sched_getaffinity(0, sizeof(set), &set), 0);
+    for (int i = 0; n < 2; i = (i + 1) % CPU_SETSIZE)
+        if (CPU_ISSET(i, &set))
+            cpus[n++] = i; /* twice the same where there is only one */
+    assert_null(team_new(2, 1, &t));
+    team_place(t, cpus);
+    while (p->seen != 3)
+        team_run(t, n_chunks, 1, look_where, p);
+    team_free(t);
+    return NULL;
+}
+
+static void test_threads_stay_where_they_are_placed(void **state)
+{
+    (void)state;
+    struct places p = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    pthread_t thread; /* the test's own stays free */
+    assert_int_equal(pthread_create(&thread, NULL, in_a_thread, &p), 0);
+    pthread_join(thread, NULL);
+    assert_true(p.alone[0] && p.alone[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_phases_follow_each_other),
         cmocka_unit_test(test_sleepers_wake),
         cmocka_unit_test(test_late_workers_harm_nothing),
+        cmocka_unit_test(test_one_thread_pauses),
+        cmocka_unit_test(test_threads_stay_where_they_are_placed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

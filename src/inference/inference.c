@@ -96,6 +96,7 @@ struct err *inference_load(struct inference *inf)
         }
         if (endpoint_is_local(ep) && !local_is_attached(ep) && !inference_is_preset(ep->id)) {
             struct deployment_spec spec = inference_deployment_spec(ep);
+            spec.restored = true;
             deployment_start(inf->parts.models, &spec, inf->parts.loops[0], deployed,
                              endpoint_ref(ep));
         }

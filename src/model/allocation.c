@@ -15,15 +15,23 @@
 /* Of a deployment whose priority is low. */
 #define LOW_PRIORITY_NICE 10
 
+/* Of low priority, in the middle of a batch. */
+static void pause_for_others(void *ctx)
+{
+    struct allocation *a = ctx;
+    cores_pause(a->deployment->models->cores, &a->turn);
+}
+
 static struct err *allocation_new(struct deployment *d, struct allocation **out)
 {
-    int processors = d->models->processors;
-    int threads = d->num_threads < processors ? d->num_threads : processors;
     struct session *session;
-    TRY(session_new(d->parts->program, threads, &session));
+    TRY(session_new(d->parts->program, deployment_threads(d), &session));
     struct allocation *a = mem_new(sizeof(*a));
     a->session = session;
     a->deployment = d;
+    cores_turn_init(&a->turn, deployment_threads(d), d->low_priority);
+    if (d->low_priority)
+        session_set_pause(session, pause_for_others, a);
     a->token_budget = d->parts->info->token_budget;
     /* One at a time where batches save nothing: then what waits is for other allocations. */
     a->batch_tokens = d->parts->info->interpreted ? 1 : a->token_budget;
@@ -40,6 +48,7 @@ void allocations_free(struct allocation *a)
         next = a->next;
         if (a->session)
             session_free(a->session);
+        cores_turn_deinit(&a->turn);
         free(a->ids);
         free(a->type_ids);
         free(a);
@@ -189,18 +198,33 @@ static bool stays(const struct deployment *d)
 {
     if (d->phase == STOPPING)
         return d->draining && d->n_reserved;
-    return d->n_allocations <= deployment_fits(d, d->wanted);
+    return d->n_allocations <= d->granted;
 }
 
-/* Waits for work; false: time to leave, and n_allocations no longer counts this one. */
-static bool take(struct allocation *a, struct waiter **ended_out)
+/* False: time to leave, and n_allocations no longer counts this one. */
+static bool wait_for_work(struct allocation *a, struct waiter **ended_out)
 {
     struct deployment *d = a->deployment;
     pthread_mutex_lock(&d->lock);
     while (stays(d) && !d->queue.n)
         pthread_cond_wait(&d->work, &d->lock);
     bool stay = stays(d);
-    if (stay) {
+    if (!stay) {
+        d->n_allocations--;
+        *ended_out = deployment_ended(d);
+        pthread_cond_signal(&d->work); /* a wake-up meant for whoever stays */
+    }
+    pthread_mutex_unlock(&d->lock);
+    return stay;
+}
+
+/* What is best to run now, if others have left anything. */
+static bool take_batch(struct allocation *a)
+{
+    struct deployment *d = a->deployment;
+    pthread_mutex_lock(&d->lock);
+    bool any = stays(d) && d->queue.n;
+    if (any) {
         struct batch_rules rules = {.token_budget = a->batch_tokens,
                                     .now_ms = clock_mono_ms(),
                                     .ms_per_token = d->ms_per_token + 2 * d->ms_off};
@@ -208,13 +232,27 @@ static bool take(struct allocation *a, struct waiter **ended_out)
         left_queue(a);
         if (d->queue.n)
             pthread_cond_signal(&d->work); /* one wake-up may have brought several sequences */
-    } else {
-        d->n_allocations--;
-        *ended_out = deployment_ended(d);
-        pthread_cond_signal(&d->work); /* a wake-up meant for whoever stays */
     }
     pthread_mutex_unlock(&d->lock);
-    return stay;
+    return any;
+}
+
+/* A batch is taken only when there are processors to run it: until then it may grow, and what it
+ * would be late for is seen. */
+static void run_next(struct allocation *a)
+{
+    struct cores *cores = a->deployment->models->cores;
+    int cpus[CORES_MOST_THREADS];
+    if (cores_enter(cores, &a->turn)) {
+        cores_cpus(cores, &a->turn, cpus);
+        session_place(a->session, cpus);
+    }
+    if (take_batch(a)) {
+        end_dropped(a);
+        if (a->batch.n)
+            run_batch(a);
+    }
+    cores_leave(cores, &a->turn);
 }
 
 static void leave(struct allocation *a, struct waiter *ended)
@@ -239,11 +277,8 @@ static void *thread_main(void *arg)
     pthread_setname_np(pthread_self(), "allocation");
     if (a->deployment->low_priority)
         setpriority(PRIO_PROCESS, (id_t)gettid(), LOW_PRIORITY_NICE); /* of this thread, on Linux */
-    while (take(a, &ended)) {
-        end_dropped(a);
-        if (a->batch.n)
-            run_batch(a);
-    }
+    while (wait_for_work(a, &ended))
+        run_next(a);
     leave(a, ended);
     return NULL;
 }

@@ -24,6 +24,7 @@ static struct str copy(struct str s)
     return str_n(p, s.n);
 }
 
+/* With m->lock held. */
 static struct deployment *deployment_new(struct models *m, const struct deployment_spec *spec)
 {
     struct deployment *d = mem_new(sizeof(*d));
@@ -40,6 +41,8 @@ static struct deployment *deployment_new(struct models *m, const struct deployme
     d->has_adaptive = spec->has_adaptive;
     d->adaptive = spec->adaptive;
     d->by_api = spec->by_api;
+    d->restored = spec->restored;
+    d->number = m->n_started++;
     d->wait_for = spec->wait_for;
     d->start_ms = clock_wall_ms();
     numbers_init(&d->numbers, d->start_ms);
@@ -81,14 +84,6 @@ struct deployment *deployment_find(struct models *m, struct str id)
         deployment_ref(d);
     pthread_mutex_unlock(&m->lock);
     return d;
-}
-
-int deployment_fits(const struct deployment *d, int wanted)
-{
-    int processors = d->models->processors;
-    int threads = d->num_threads < processors ? d->num_threads : processors;
-    int most = processors / threads;
-    return wanted < most ? wanted : most;
 }
 
 struct err *deployment_is_stopping(const struct deployment *d)
@@ -170,7 +165,7 @@ static struct sequence *take_waiting(struct deployment *d)
 void deployment_end(struct deployment *d, bool drain, struct waiter *w)
 {
     struct sequence *next;
-    admit_leave(d);
+    account_close(d);
     pthread_mutex_lock(&d->lock);
     d->phase = STOPPING;
     d->draining = drain;
@@ -311,7 +306,10 @@ static struct err *load(struct deployment *d, const struct source *s, struct all
     TRY(parts_load(d->models, s, &d->parts));
     if (d->cache_bytes > 0)
         d->recall = recall_new((size_t)d->cache_bytes);
-    return allocations_new(d, deployment_fits(d, d->wanted), fresh);
+    pthread_mutex_lock(&d->lock);
+    int n = d->granted;
+    pthread_mutex_unlock(&d->lock);
+    return allocations_new(d, n, fresh);
 }
 
 /* As the API says that every node failed, of which there is one. */
@@ -333,7 +331,7 @@ static struct err *start_it(struct deployment *d, struct arena *a, struct alloca
     TRY(source_find(d->models, d->model_id, a, &source));
     set_model(d, source.model_id);
     struct err *err = admit_source(d, &source);
-    if (!err && d->by_api && !d->restarted)
+    if (!err && d->by_api && !d->restored)
         err = remember(d);
     if (!err) {
         tell_starting(d);
@@ -366,11 +364,12 @@ static void start_work(void *job)
     pthread_mutex_lock(&d->admin);
     struct err *err = start_it(d, a, &fresh);
     if (err)
-        admit_leave(d);
-    if (err && d->by_api && !d->restarted)
+        account_close(d);
+    if (err && d->by_api && !d->restored)
         remove_failed(d);
     set_started(d, fresh, err);
     pthread_mutex_unlock(&d->admin);
+    deployment_fill(d); /* of what it has been granted meanwhile */
     steward_wake(m->steward);
     arena_free(a);
     models_reap(m);
@@ -422,9 +421,10 @@ static struct err *check_new(struct models *m, const struct deployment_spec *spe
     return spec->by_api && there ? is_there(spec->id) : NULL;
 }
 
-static void start(struct models *m, const struct deployment_spec *spec, bool restarted,
-                  struct waiter *w)
+void deployment_start(struct models *m, const struct deployment_spec *spec, struct loop *loop,
+                      void (*done)(void *ctx, struct err *), void *ctx)
 {
+    struct waiter *w = waiter_new(loop, done, ctx);
     struct err *err = admit_spec(spec);
     struct deployment *failed = NULL, *d = NULL;
     pthread_mutex_lock(&m->lock);
@@ -432,7 +432,6 @@ static void start(struct models *m, const struct deployment_spec *spec, bool res
         err = check_new(m, spec);
     if (!err && !join(m, spec->id, w, &failed)) {
         d = deployment_new(m, spec);
-        d->restarted = restarted;
         d->start_waiters = w;
         map_put(m->deployments, d->id, d);
         deployment_ref(d); /* the job's */
@@ -444,18 +443,6 @@ static void start(struct models *m, const struct deployment_spec *spec, bool res
         deployment_unref(failed);
     if (d)
         models_run(m, start_work, d);
-}
-
-void deployment_start(struct models *m, const struct deployment_spec *spec, struct loop *loop,
-                      void (*done)(void *ctx, struct err *), void *ctx)
-{
-    start(m, spec, false, waiter_new(loop, done, ctx));
-}
-
-void deployment_restart(struct models *m, const struct deployment_spec *spec, struct loop *loop,
-                        void (*done)(void *ctx, struct err *), void *ctx)
-{
-    start(m, spec, true, waiter_new(loop, done, ctx));
 }
 
 /* --- stopping --- */

@@ -17,13 +17,15 @@ struct program {
 
 struct session {
     struct program *program;
+    void (*pause)(void *ctx);
+    void *pause_ctx;
     float *rows;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static bool held, failing;
-static int inside;
+static int inside, most_inside;
 static atomic_int loads, programs, sessions, runs;
 
 void fake_hold(bool on)
@@ -67,6 +69,15 @@ int fake_sessions(void)
 int fake_runs(void)
 {
     return runs;
+}
+
+int fake_most_running(void)
+{
+    pthread_mutex_lock(&lock);
+    int most = most_inside;
+    most_inside = inside;
+    pthread_mutex_unlock(&lock);
+    return most;
 }
 
 static struct err *load(const char *path, const struct engine_limits *limits, struct program **out)
@@ -142,10 +153,22 @@ void session_free(struct session *s)
     free(s);
 }
 
+void session_set_pause(struct session *s, void (*pause)(void *ctx), void *ctx)
+{
+    s->pause = pause;
+    s->pause_ctx = ctx;
+}
+
+void session_place(struct session *s, const int *cpus)
+{
+    BUG_ON(!s || !cpus);
+}
+
 static bool pass_gate(void)
 {
     pthread_mutex_lock(&lock);
     inside++;
+    most_inside = inside > most_inside ? inside : most_inside;
     pthread_cond_broadcast(&changed);
     while (held)
         pthread_cond_wait(&changed, &lock);
@@ -162,6 +185,8 @@ struct err *session_run_each(struct session *s, const struct token_batch *b, str
     BUG_ON(b->n_tokens > s->program->info.token_budget ||
            b->offsets[b->n_sequences] != b->n_tokens);
     for (size_t i = 0; i < b->n_sequences; i++) {
+        if (s->pause)
+            s->pause(s->pause_ctx);
         float *row = s->rows + i * FAKE_DIMENSIONS;
         uint32_t from = b->offsets[i], to = b->offsets[i + 1];
         row[0] = (float)(to - from);

@@ -16,5 +16,6 @@ int fake_loads(void);    /* programs loaded so far */
 int fake_programs(void); /* alive */
 int fake_sessions(void); /* alive */
 int fake_runs(void);
+int fake_most_running(void); /* at once, in one thread each; since the last time this was asked */
 
 #endif

@@ -7,12 +7,16 @@
 #include "bug.h"
 #include "model_private.h"
 
+/* How long low priority stands back before it takes turns with everyone. */
+#define LOW_PRIORITY_PATIENCE_MS 1000
+
 struct models *models_new(const struct models_options *o, struct pool *pool)
 {
     struct models *m = mem_new(sizeof(*m));
     atomic_init(&m->refs, 1);
     m->path = mem_strdup(o->path);
     m->processors = o->processors > 0 ? o->processors : 1;
+    m->processors_left = m->processors;
     m->queue_capacity = o->queue_capacity ? o->queue_capacity : 1024;
     m->memory_bytes = o->memory_bytes;
     m->node_id = mem_strdup(o->node_id ? o->node_id : "node");
@@ -23,6 +27,7 @@ struct models *models_new(const struct models_options *o, struct pool *pool)
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->idle, NULL);
     m->deployments = map_new();
+    m->cores = cores_new(m->processors, o->cpus, LOW_PRIORITY_PATIENCE_MS);
     m->steward = steward_new(m, o->scale_interval_ms ? o->scale_interval_ms : 10000,
                              o->scale_cooldown_ms ? o->scale_cooldown_ms : 300000,
                              o->scale_to_zero_ms ? o->scale_to_zero_ms : 86400000);
@@ -41,6 +46,7 @@ void models_unref(struct models *m)
         return;
     BUG_ON(m->parts);
     map_free(m->deployments);
+    cores_free(m->cores);
     pthread_cond_destroy(&m->idle);
     pthread_mutex_destroy(&m->lock);
     free(m->path);

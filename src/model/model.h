@@ -26,8 +26,9 @@ struct registry;
 struct store;
 
 struct models_options {
-    const char *path;      /* path.models */
-    int processors;        /* node.processors: bound on threads */
+    const char *path; /* path.models */
+    int processors;   /* node.processors: what all allocations' threads together may take */
+    const int *cpus;  /* [processors]: where their threads stay; NULL: where the system likes */
     size_t queue_capacity; /* documents waiting per deployment that says nothing; 1024 */
     uint64_t memory_bytes; /* for all deployments, by the formula of memory.h; 0: no bound */
     /* Of adaptive allocations; 0: 10 s, 5 min, 24 h (adaptive_allocations.md 6). */
@@ -81,6 +82,9 @@ struct deployment_spec {
      * behind, a success is kept in the store. Otherwise an existing deployment is joined, and one
      * that failed stays to be seen. */
     bool by_api;
+    /* It was there before the server was: it stays in the store, and a lack of processors does not
+     * keep it from answering. What fails stays to be seen. */
+    bool restored;
     enum wait_for wait_for;
 };
 
@@ -104,8 +108,10 @@ struct deployment_change {
     bool has_enabled, enabled;
     bool has_min, null_min, has_max, null_max;
     int64_t min, max;
-    bool by_api;    /* more allocations than there is room for are refused, not cut */
-    bool by_scaler; /* may say 0, and a number beside adaptive allocations */
+    bool by_api; /* more allocations than there is room for are refused, not cut */
+    /* May say 0, and a number beside adaptive allocations; gets as many as there is room for. */
+    bool by_scaler;
+    const char *reason; /* of the scaler's; static */
 };
 /* Grows or shrinks without losing a call. Unknown id: ERR_NOT_FOUND. */
 void deployment_update(struct models *, struct str id, const struct deployment_change *,
@@ -153,7 +159,7 @@ struct deployment_view {
     enum deployment_phase phase;
     struct str failure, reason; /* reason: why it has fewer allocations than it should */
     int num_threads, wanted, running;
-    int fits;          /* of those wanted, as the processors allow */
+    int granted;       /* of those wanted, the ones that there are processors for */
     int most_assigned; /* max_assigned_allocations */
     int64_t queue_capacity, cache_bytes, start_ms;
     bool low_priority, has_adaptive;

@@ -5,6 +5,8 @@
  * parts.c       program, tokenizer and task of a model, shared by its deployments
  * deployment.c  starting and stopping
  * admit.c       what must hold before a deployment may start: the errors of _start
+ * account.c, budget.c   the node's memory and processors, divided among all of them
+ * cores.c       turns on the processors, when there are more allocations than those
  * update.c      other numbers of allocations
  * view.c        states and numbers, for those who look
  * model_metrics.c  the same for Prometheus
@@ -29,6 +31,7 @@
 #include <pthread.h>
 
 #include "batch.h"
+#include "cores.h"
 #include "engine.h"
 #include "head.h"
 #include "histogram.h"
@@ -58,12 +61,15 @@ struct models {
     struct store *store;
     struct pool *pool;
     struct steward *steward;
+    struct cores *cores;
     atomic_uint n_unplaced; /* calls that wait for a first allocation, of all deployments */
     pthread_mutex_t lock;
     pthread_cond_t idle; /* n_jobs or n_threads fell; a part has loaded */
     struct map *deployments;
     struct parts *parts;
     struct size_histogram batch_sequences, batch_tokens;
+    int processors_left;      /* by no allocation */
+    uint64_t n_started;       /* deployments, ever */
     size_t n_jobs;            /* on the pool */
     size_t n_threads;         /* allocations running */
     struct allocation *ended; /* their threads wait to be joined */
@@ -158,15 +164,17 @@ struct deployment {
     int num_threads;
     int64_t queue_capacity;
     bool low_priority;
-    bool by_api;    /* started by the API, now or before a restart: the store knows it */
-    bool restarted; /* it was started before the server was */
+    bool by_api;   /* started by the API, now or before a restart: the store knows it */
+    bool restored; /* it was started before the server was */
     enum wait_for wait_for;
+    uint64_t number;  /* by age; m->lock */
     int64_t start_ms; /* wall clock */
     pthread_mutex_t admin;
     struct parts *parts;     /* set before STARTED, unchanged from then on */
     struct recall *recall;   /* NULL: no cache; as parts */
     struct memory_need need; /* set by admit.c, under models->lock; allocations: not set */
-    bool reckoned;           /* it takes part in the sum of memory; models->lock */
+    bool reckoned;           /* it takes part in the account; models->lock */
+    int claimed;             /* allocations it is reckoned with; models->lock */
     pthread_mutex_t lock;
     pthread_cond_t work; /* something to run, or to leave for */
     int64_t cache_bytes;
@@ -180,6 +188,8 @@ struct deployment {
     bool has_adaptive;
     struct adaptive adaptive;
     int wanted;        /* num_allocations */
+    int granted;       /* of them, those it has processors for; written with models->lock too */
+    bool sharing;      /* the one granted has none of its own */
     int n_allocations; /* running */
     int most_assigned;
     int64_t grown_ms; /* clock_mono_ms: when the youngest allocation started */
@@ -203,39 +213,55 @@ struct waiter *deployment_ended(struct deployment *);
 struct err *deployment_is_stopping(const struct deployment *);
 struct err *deployment_is_failed(const struct deployment *); /* FAILED only */
 struct err *deployment_unknown(struct str id);
-/* update.c: deployment_update, here and now. `done_out`: the number is what was asked for; going to
- * zero is left for later while anything waits. Takes d->admin: pool, steward. */
-struct err *deployment_change_now(struct deployment *, const struct deployment_change *,
-                                  bool *done_out);
+/* update.c: deployment_update, here and now. `out`: the number there is afterwards: less than was
+ * asked for where there is no room for more, and more while something waits for what should go to
+ * zero. Takes d->admin: pool, steward. */
+struct err *deployment_change_now(struct deployment *, const struct deployment_change *, int *out);
 /* Calls that wait for it to start, or for its first allocation. With d->lock held: taken out. */
 struct flight *deployment_take_pending(struct deployment *);
 void flights_go(struct flight *pending);
 /* Takes the err. */
 void deployment_fail_pending(struct deployment *, struct err *);
-/* How many of the allocations wanted fit the processors. */
-int deployment_fits(const struct deployment *, int wanted);
+/* Makes the allocations that it has been granted and that are missing. Takes d->admin: pool. */
+void deployment_fill(struct deployment *);
 /* With d->lock held: n documents wait no longer. */
 void deployment_unreserve(struct deployment *, size_t n);
 
 /* admit.c: before anything is loaded. With a success the deployment takes part in the sums. */
 struct err *admit_spec(const struct deployment_spec *);
 struct err *admit_source(struct deployment *, const struct source *);
-/* Whether there is room for `n` allocations. `update`: of one that runs. */
-struct err *admit_size(struct deployment *, int n, bool update);
-struct err *admit_refused(void); /* that an update asks for more than there is room for */
-void admit_leave(struct deployment *);
+
+/* account.c: what the node's memory and processors allow; changes of one deployment give others
+ * what they are short of, on the pool. Takes m->lock and the d->lock of each. */
+
+/* Before it is loaded: it takes part from now on, with n allocations, and is granted what there is
+ * room for. */
+struct err *account_open(struct deployment *, int n);
+enum account_rule {
+    ACCOUNT_ALL_OR_NOTHING,
+    ACCOUNT_WHAT_FITS,          /* as many as there is room for now */
+    ACCOUNT_WITH_THE_REST_LATER /* all, of which processors may be missing for a while */
+};
+/* To n allocations from fewer; out: what it may have. Nothing has changed when it is refused. */
+struct err *account_grow(struct deployment *, int n, enum account_rule, int *out);
+/* Or back to what there was, when a growth did not succeed. */
+void account_shrink(struct deployment *, int n);
+void account_close(struct deployment *);
+/* Why it has no more allocations, for lack of processors. With m->lock held. */
+#define ACCOUNT_WHY_SIZE 512
+const char *account_why(const struct deployment *, char out[ACCOUNT_WHY_SIZE]);
+/* What an allocation really has: not more than there are processors. */
+int deployment_threads(const struct deployment *);
 
 /* remember.c: Blocking: pool, with d->admin held. */
 struct err *remember(struct deployment *);
 void forget(struct deployment *);
-/* deployment_start of one that the store knows: what fails stays to be seen, and in the store. */
-void deployment_restart(struct models *, const struct deployment_spec *, struct loop *,
-                        void (*done)(void *ctx, struct err *), void *ctx);
 
 struct allocation {
     struct allocation *next;
     struct deployment *deployment;
     struct session *session;
+    struct cores_turn turn;
     pthread_t thread;
     struct batch batch;
     int32_t *ids, *type_ids; /* [token budget] */

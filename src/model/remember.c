@@ -82,7 +82,8 @@ static bool read_int(const struct json *j, int *out)
 static struct err *read(struct arena *a, const struct doc *doc, struct deployment_spec *out)
 {
     const struct json *j;
-    *out = (struct deployment_spec){.id = doc->id, .by_api = true, .wait_for = WAIT_STARTED};
+    *out = (struct deployment_spec){
+        .id = doc->id, .by_api = true, .restored = true, .wait_for = WAIT_STARTED};
     TRY(json_parse(a, doc->body, &j));
     bool ok = json_str(json_get(j, "model_id"), &out->model_id) &&
               read_int(json_get(j, "number_of_allocations"), &out->num_allocations) &&
@@ -113,7 +114,7 @@ struct err *models_load(struct models *m, struct loop *loop)
             log_error("stored deployment cannot be read", LOG_S("deployment_id", docs.v[i].id),
                       LOG_E(err));
         else
-            deployment_restart(m, &spec, loop, started, NULL);
+            deployment_start(m, &spec, loop, started, NULL);
         err_free(err);
     }
     arena_free(a);

@@ -51,15 +51,11 @@ static void look(struct deployment *d, double zero_after, struct glance *out)
     pthread_mutex_unlock(&d->lock);
 }
 
-static void show(struct deployment *d, const char *reason)
+static void show(struct deployment *d)
 {
     struct tended *t = &d->tended;
     const struct scaler *s = &t->scaling.scaler;
     pthread_mutex_lock(&d->lock);
-    if (reason) {
-        t->reason = reason;
-        t->changed_ms = clock_wall_ms();
-    }
     t->rate = s->rate.known ? s->rate.value : 0;
     t->seconds = s->time.known ? s->time.value : 0;
     t->needed = s->needed;
@@ -76,9 +72,10 @@ static void log_failure(struct deployment *d, int n, const struct err *err)
 
 static void resize(struct deployment *d, int from, int n, const char *reason)
 {
-    struct deployment_change change = {.has_number = true, .number = n, .by_scaler = true};
-    bool done = false;
-    struct err *err = deployment_change_now(d, &change, &done);
+    struct deployment_change change = {
+        .has_number = true, .number = n, .by_scaler = true, .reason = reason};
+    int now;
+    struct err *err = deployment_change_now(d, &change, &now);
     if (err) {
         log_failure(d, n, err);
         if (from == 0)
@@ -88,11 +85,10 @@ static void resize(struct deployment *d, int from, int n, const char *reason)
         return;
     }
     d->tended.failed = false;
-    if (!done)
+    if (now == from) /* no room, or something waits */
         return;
     log_info("adaptive allocations scaler: scaled", LOG_S("deployment_id", d->id),
-             LOG_I("from", from), LOG_I("allocations", n), LOG_C("reason", reason));
-    show(d, reason);
+             LOG_I("from", from), LOG_I("allocations", now), LOG_C("reason", reason));
 }
 
 static void tend(struct steward *s, struct deployment *d)
@@ -115,10 +111,9 @@ static void tend(struct steward *s, struct deployment *d)
     if (!scaling_due(scaling, &g.view, &limits, now))
         return;
     scaling_round(scaling, &g.view, &limits, now, &decision);
+    show(d);
     if (decision.allocations >= 0)
         resize(d, decision.from, decision.allocations, decision.reason);
-    else
-        show(d, NULL);
 }
 
 /* --- all of them --- */

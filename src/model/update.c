@@ -15,45 +15,91 @@ static bool must_stay(const struct deployment *d, int n)
     return n == 0 && (d->n_reserved || d->pending || d->queue.n);
 }
 
-/* Makes what is missing. Those that are too many see it themselves once they have no batch. */
-static struct err *scale_to(struct deployment *d, int n)
+/* With d->admin held. Allocations that are too many see it themselves once they have no batch. */
+static struct err *make_missing(struct deployment *d)
 {
-    pthread_mutex_lock(&d->lock);
-    enum deployment_phase phase = d->phase;
-    int missing = deployment_fits(d, n) - d->n_allocations;
-    struct flight *pending = NULL;
-    if (phase == STARTED && missing <= 0 && !must_stay(d, n)) {
-        d->wanted = n;
-        if (n > 0) /* an allocation that was about to leave stays for them */
-            pending = deployment_take_pending(d);
-    }
-    pthread_cond_broadcast(&d->work);
-    pthread_mutex_unlock(&d->lock);
-    if (phase == STOPPING)
-        return deployment_is_stopping(d);
-    if (missing <= 0) {
-        flights_go(pending);
-        return NULL;
-    }
     struct allocation *fresh;
+    pthread_mutex_lock(&d->lock);
+    int missing = d->phase == STARTED ? d->granted - d->n_allocations : 0;
+    pthread_mutex_unlock(&d->lock);
+    if (missing <= 0)
+        return NULL;
     TRY(allocations_new(d, missing, &fresh));
     pthread_mutex_lock(&d->lock);
     bool stopped = d->phase == STOPPING;
     if (!stopped) {
-        pending = deployment_take_pending(d);
-        d->wanted = n;
         d->grown_ms = clock_mono_ms();
         d->n_allocations += missing;
         if (d->n_allocations > d->most_assigned)
             d->most_assigned = d->n_allocations;
     }
     pthread_mutex_unlock(&d->lock);
-    if (stopped) {
+    if (stopped)
         allocations_discard(d->models, fresh);
-        return deployment_is_stopping(d);
+    else
+        allocations_run(fresh);
+    return NULL;
+}
+
+void deployment_fill(struct deployment *d)
+{
+    pthread_mutex_lock(&d->admin);
+    struct err *err = make_missing(d);
+    pthread_mutex_unlock(&d->admin);
+    if (err)
+        log_warn("a deployment has fewer allocations than there is room for",
+                 LOG_S("deployment_id", d->id), LOG_E(err));
+    err_free(err);
+}
+
+/* With d->lock held. */
+static void set_wanted(struct deployment *d, int n, const struct deployment_change *c)
+{
+    if (d->wanted != n && c->reason) {
+        d->tended.reason = c->reason;
+        d->tended.changed_ms = clock_wall_ms();
     }
-    allocations_run(fresh);
+    d->wanted = n;
+}
+
+static enum account_rule rule_of(const struct deployment_change *c)
+{
+    if (c->by_scaler)
+        return ACCOUNT_WHAT_FITS;
+    return c->by_api ? ACCOUNT_ALL_OR_NOTHING : ACCOUNT_WITH_THE_REST_LATER;
+}
+
+/* With d->admin held. */
+static struct err *grow(struct deployment *d, int from, int n, const struct deployment_change *c)
+{
+    TRY(account_grow(d, n, rule_of(c), &n));
+    struct err *err = make_missing(d);
+    if (err) {
+        account_shrink(d, from);
+        return err;
+    }
+    pthread_mutex_lock(&d->lock);
+    bool stopped = d->phase == STOPPING;
+    struct flight *pending = stopped ? NULL : deployment_take_pending(d);
+    if (!stopped)
+        set_wanted(d, n, c);
+    pthread_mutex_unlock(&d->lock);
     flights_go(pending);
+    return stopped ? deployment_is_stopping(d) : NULL;
+}
+
+/* With d->admin held. */
+static struct err *shrink(struct deployment *d, int n, const struct deployment_change *c)
+{
+    pthread_mutex_lock(&d->lock);
+    bool stopped = d->phase == STOPPING, stay = must_stay(d, n);
+    if (!stopped && !stay)
+        set_wanted(d, n, c);
+    pthread_mutex_unlock(&d->lock);
+    if (stopped)
+        return deployment_is_stopping(d);
+    if (!stay)
+        account_shrink(d, n);
     return NULL;
 }
 
@@ -110,13 +156,10 @@ static struct err *update(struct deployment *d, const struct deployment_change *
         return err_status(409, "cannot update deployment that is not in [started] state");
     TRY(merge(d, c, &has, &adaptive));
     int n = c->has_number ? (int)c->number : old;
-    if (n > old) {
-        if (c->by_api && deployment_fits(d, n) < n)
-            return admit_refused();
-        TRY(admit_size(d, n, true));
-    }
-    if (n != old)
-        TRY(scale_to(d, n));
+    if (n > old)
+        TRY(grow(d, old, n, c));
+    if (n < old)
+        TRY(shrink(d, n, c));
     pthread_mutex_lock(&d->lock);
     d->has_adaptive = has;
     d->adaptive = adaptive;
@@ -124,15 +167,12 @@ static struct err *update(struct deployment *d, const struct deployment_change *
     return d->by_api ? remember(d) : NULL;
 }
 
-struct err *deployment_change_now(struct deployment *d, const struct deployment_change *c,
-                                  bool *done_out)
+struct err *deployment_change_now(struct deployment *d, const struct deployment_change *c, int *out)
 {
     pthread_mutex_lock(&d->admin);
     struct err *err = update(d, c);
+    *out = d->wanted; /* who changes it holds this lock */
     pthread_mutex_unlock(&d->admin);
-    pthread_mutex_lock(&d->lock);
-    *done_out = !err && d->wanted == c->number;
-    pthread_mutex_unlock(&d->lock);
     return err;
 }
 

@@ -81,19 +81,13 @@ void deployment_state(struct models *m, struct str id, struct deployment_state *
 /* Why not every allocation that is wanted runs: the processors are the reason. */
 static struct str reason_of(const struct deployment *d, struct arena *a)
 {
-    int n = d->models->processors, fits = deployment_fits(d, d->wanted);
-    int threads = d->num_threads < n ? d->num_threads : n;
-    if (d->phase != STARTED || fits >= d->wanted)
+    char why[ACCOUNT_WHY_SIZE];
+    if (d->phase != STARTED || d->granted >= d->wanted)
         return (struct str){NULL, 0};
-    return arena_printf(a,
-                        "Could not assign (more) allocations on node [%s]. Reason: This node has "
-                        "insufficient allocated processors. Available processors [%d], free "
-                        "processors [%d], processors required for each allocation of this model "
-                        "[%d]",
-                        d->models->node_id, n, n - fits * threads, threads);
+    return arena_dup(a, str_c(account_why(d, why)));
 }
 
-/* With m->lock held, for model_id and need. */
+/* With m->lock held, for model_id, need and processors. */
 static void show(struct deployment *d, struct arena *a, struct deployment_view *out)
 {
     struct memory_need need = d->need;
@@ -112,7 +106,7 @@ static void show(struct deployment *d, struct arena *a, struct deployment_view *
     out->phase = d->phase;
     out->wanted = need.allocations = d->wanted;
     out->running = d->n_allocations;
-    out->fits = deployment_fits(d, d->wanted);
+    out->granted = d->granted < d->wanted ? d->granted : d->wanted;
     out->most_assigned = d->most_assigned > d->wanted ? d->most_assigned : d->wanted;
     out->cache_bytes = d->cache_bytes > 0 ? d->cache_bytes : 0;
     out->has_adaptive = d->has_adaptive;
