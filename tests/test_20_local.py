@@ -278,6 +278,35 @@ def test_a_restart_brings_it_back(alone):
     assert wait_until(answered, 20)
 
 
+# ---- how many allocations ----
+
+NUMBER = "Validation Failed: 1: [number_of_allocations] cannot be set if adaptive allocations is enabled;"
+
+
+@needs_model
+def test_a_number_of_allocations_or_adaptive_ones(local):
+    path = "/_inference/text_embedding/counted"
+    def put(**settings):
+        return local.put(path + "?timeout=50s", {"service": "elasticsearch", "service_settings": {
+            "model_id": MODEL, "num_threads": 1, **settings}})
+
+    def update(**settings):
+        return local.put(path + "/_update", {"service_settings": settings})
+    on, off = {"enabled": True, "min_number_of_allocations": 1}, {"enabled": False}
+    answer = put(num_allocations=1, adaptive_allocations=on)
+    assert (answer.status, answer.type, answer.reason) == (400, "action_request_validation_exception", NUMBER)
+    assert local.get(path).status == 404, "nothing was made"
+    assert put(num_allocations=1, adaptive_allocations=off).status == 200
+    answer = update(num_allocations=2, adaptive_allocations=on)
+    assert (answer.status, answer.type, answer.reason) == (400, "action_request_validation_exception", NUMBER)
+    assert update(adaptive_allocations=on).status == 200
+    answer = update(num_allocations=2)
+    assert (answer.status, answer.type, answer.reason) == (400, "validation_exception", NUMBER)
+    assert update(num_allocations=1, adaptive_allocations=off).status == 200
+    assert local.post(path, {"input": "a"}).status == 200
+    assert local.delete(path).status == 200
+
+
 # ---- what a configuration or a model may have wrong ----
 
 BAD_SETTINGS = [

@@ -338,6 +338,8 @@ static struct err *create_draft(struct op *op)
         TRY(elser_check(op->ep));
     if (provider->check)
         TRY(provider->check(op->ep));
+    if (provider->local)
+        TRY(local_check_number(op->ep, c->body));
     TRY(extras_attach(op->inf, op->ep, NULL));
     return busy_begin(op) ? NULL : busy_err(op);
 }
@@ -407,6 +409,8 @@ static struct err *update_draft(struct op *op, bool *changed)
     op->ep->provider = op->old->provider;
     if (op->ep->provider->check)
         TRY(op->ep->provider->check(op->ep));
+    if (endpoint_is_local(op->ep))
+        TRY(local_check_number(op->ep, c->body));
     return extras_attach(op->inf, op->ep, op->old);
 }
 

@@ -44,6 +44,19 @@ struct err *elser_check(struct endpoint *ep)
 
 /* --- elasticsearch --- */
 
+struct err *local_check_number(const struct endpoint *ep, const struct json *body)
+{
+    const struct json *asked = json_get(body, "service_settings");
+    const struct value *v = settings_get(&ep->values, "adaptive_allocations");
+    bool enabled = false;
+    if (json_is_null(json_get(asked, "num_allocations")) || !v || !v->set || !v->adaptive.enabled)
+        return NULL;
+    json_bool(json_get(json_get(asked, "adaptive_allocations"), "enabled"), &enabled);
+    return err_new(enabled ? ERR_REQUEST : ERR_VALIDATION,
+                   "Validation Failed: 1: [number_of_allocations] cannot be set if adaptive "
+                   "allocations is enabled;");
+}
+
 static struct err *create_check_model(struct op *op)
 {
     if (op->model.tasks & TASK_BIT(op->ep->task))
