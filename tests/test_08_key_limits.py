@@ -53,10 +53,17 @@ def refused(answer, key, limit, what):
     return int(answer.header("retry-after"))
 
 
+def told(server, metric):
+    lines = server.get("/_prometheus/metrics").text.splitlines()
+    return int(next(line for line in lines if line.startswith(metric + " ")).split()[1])
+
+
 def test_requests_per_minute(server, upstream, limited):
     key, auth = limited(requests_per_minute=3)
     assert [embed(server, auth).status for _ in range(3)] == [200] * 3
+    before = told(server, "inferd_key_limit_rejected_total")
     assert 1 <= refused(embed(server, auth), key, 3, "requests per minute") <= 60
+    assert told(server, "inferd_key_limit_rejected_total") == before + 1
     assert len(upstream.requests) == 3
     assert server.get("/_inference/_all", auth=auth).status == 200, "only inference is limited"
     assert embed(server, True).status == 200, "and only the key's"

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from inferd import MARK
+from inferd import MARK, wait_until
 from upstream import Hang, Reply, Reset, Stream, chunk
 
 KEY = "sk-" + MARK
@@ -127,6 +127,27 @@ def test_series(server, upstream):
     assert (len(failures), failures[denied]) == (8, 1)
     tokens = series(server, "inferd_endpoint_tokens_total")
     assert {dict(k)["direction"] for k in tokens} == {"in", "out"}
+
+
+def test_those_who_wait_for_a_rate_limit_are_counted(server, upstream):
+    server.make("completion", "slow", "openai", dict(MODEL, rate_limit={"requests_per_minute": 30}))
+
+    def waiting():
+        lines = server.get("/_prometheus/metrics").text.splitlines()
+        return int(next(line for line in lines if line.startswith("inferd_rate_limit_queue ")).split()[1])
+    connections = []
+    for _ in range(3):  # the probe had this moment's place
+        connection = server.connect()
+        body, head = server.head({"input": "a"}, {}, True)
+        connection.request("POST", "/_inference/slow", body, head)
+        connections.append(connection)
+    wait_until(lambda: waiting() == 3, 10, "waiting")
+    connections[2].close()
+    wait_until(lambda: waiting() <= 2, 10, "leaving")
+    assert connections[0].getresponse().status == 200
+    wait_until(lambda: waiting() <= 1, 10, "a turn")
+    connections[1].close()
+    wait_until(lambda: waiting() == 0, 10, "the end")
 
 
 def histogram(server, family, name):

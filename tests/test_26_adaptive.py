@@ -123,6 +123,14 @@ def test_follows_the_load(spawn):
     wait_until(lambda: allocations(server) == 1, 60, "shrinking")
     assert stats(server)["adaptive_allocations"] == {"enabled": True, "min_number_of_allocations": 1,
                                                      "max_number_of_allocations": 3}
+    lines = [line.split() for line in server.get("/_prometheus/metrics").text.splitlines() if "tiny" in line]
+    told = {name.split("{")[0]: float(value) for name, value in lines}
+    assert told["inferd_deployment_needed_allocations"] >= 1
+    assert told["inferd_deployment_estimated_request_rate"] >= 0
+    assert 0 < told["inferd_deployment_estimated_inference_seconds"] < 10
+    path = "/_ml/trained_models/tiny/deployment/_update"
+    assert server.post(path, {"adaptive_allocations": {"enabled": False}}).status == 200
+    assert "inferd_deployment_needed_allocations{" not in server.get("/_prometheus/metrics").text
 
 
 def test_never_below_min_and_numbers_are_refused(spawn):

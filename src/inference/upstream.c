@@ -34,8 +34,10 @@
 void upstream_free(struct upstream *up)
 {
     loop_timer_cancel(&up->timer);
-    if (up->waiting)
+    if (up->waiting) {
+        metric_add(METRIC_RATE_WAITING, -1);
         limiter_leave(up->waiting);
+    }
     if (up->entered)
         upstream_circuit_tell(up);
     if (up->sent) {
@@ -431,6 +433,7 @@ static void turn_told(void *ctx, enum limit_answer answer)
 {
     struct upstream *up = ctx;
     up->waiting = NULL;
+    metric_add(METRIC_RATE_WAITING, -1);
     if (answer == LIMIT_NOW)
         upstream_begin(up);
     else
@@ -448,6 +451,8 @@ static void wait_turn(struct upstream *up, struct limit_group *group, int64_t no
                             .told = turn_told,
                             .ctx = up};
     enum limit_answer answer = limiter_wait(group, &ask, now_ns, &up->waiting);
+    if (up->waiting)
+        metric_add(METRIC_RATE_WAITING, 1);
     if (answer == LIMIT_NOW)
         upstream_begin(up);
     else if (answer == LIMIT_FULL)

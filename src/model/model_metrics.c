@@ -51,9 +51,25 @@ static double seconds(const struct deployment_view *v)
     return v->numbers.ms / 1e3;
 }
 
+static double needed(const struct deployment_view *v)
+{
+    return v->scaling.needed;
+}
+
+static double rate(const struct deployment_view *v)
+{
+    return v->scaling.rate;
+}
+
+static double inference_time(const struct deployment_view *v)
+{
+    return v->scaling.seconds;
+}
+
 static const struct {
     const char *name, *kind, *help;
     double (*value)(const struct deployment_view *);
+    bool adaptive; /* only of those whose allocations are */
 } families[] = {
     {"inferd_deployment_allocations", "gauge", "Allocations that run", allocations},
     {"inferd_deployment_target_allocations", "gauge", "Allocations that are wanted",
@@ -68,6 +84,12 @@ static const struct {
      rejected},
     {"inferd_deployment_inference_seconds_total", "counter",
      "Time that allocations were busy with documents", seconds},
+    {"inferd_deployment_needed_allocations", "gauge",
+     "Allocations that the load needs, whatever the bounds are", needed, true},
+    {"inferd_deployment_estimated_request_rate", "gauge", "Estimated requests per second", rate,
+     true},
+    {"inferd_deployment_estimated_inference_seconds", "gauge", "Estimated time of one of them",
+     inference_time, true},
 };
 
 static void sample(struct buf *out, const char *name, const struct deployment_view *v, double value)
@@ -104,8 +126,10 @@ void models_metrics(struct models *m, struct arena *arena, struct buf *out)
     models_views(m, arena, &v, &n);
     for (size_t f = 0; f < sizeof families / sizeof families[0]; f++) {
         head(out, families[f].name, families[f].kind, families[f].help);
-        for (size_t i = 0; i < n; i++)
-            sample(out, families[f].name, &v[i], families[f].value(&v[i]));
+        for (size_t i = 0; i < n; i++) {
+            if (!families[f].adaptive || (v[i].has_adaptive && v[i].adaptive.enabled))
+                sample(out, families[f].name, &v[i], families[f].value(&v[i]));
+        }
     }
     batches(m, out);
 }

@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "credentials.h"
 #include "key.h"
+#include "metrics.h"
 #include "private.h"
 #include "token.h"
 #include "usage.h"
@@ -100,7 +101,10 @@ struct err *security_admit(struct security *s, const struct user *u, struct str 
     *out = (struct usage_pass){0};
     if (!k)
         return NULL;
-    return usage_admit(s->usage, k->id, &k->limits, inference_id, clock_wall_ms(), out);
+    struct err *e = usage_admit(s->usage, k->id, &k->limits, inference_id, clock_wall_ms(), out);
+    if (e && e->kind == ERR_TOO_MANY)
+        metric_add(METRIC_KEY_LIMITED, 1);
+    return e;
 }
 
 void security_settle(struct security *s, struct usage_pass *pass, int64_t in_tokens,
