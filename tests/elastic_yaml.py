@@ -29,11 +29,9 @@ from elasticsearch import ApiError, Elasticsearch
 
 from repository import Repository, package
 
-# Of security, those about settings, profiles, statistics, cross-cluster keys and service accounts are
-# about what inferd has not.
+# Of security, all but what only a serverless project has.
 DEFAULT = ["inference/*", "machine_learning/*trained_model*", "machine_learning/*tm_*", "machine_learning/10_info*",
-           "security/10_api_key*", "security/20_*", "security/30_*", "security/40_*", "security/60_*", "security/70_*",
-           "security/100_*", "security/110_*", "security/140_*", "security/change_password*"]
+           "security/*"]
 PACKAGES = {"elser_model_2": "elser_like_text_expansion", "elser_model_2_linux-x86_64": "elser_like_text_expansion_quantized",
             "multilingual-e5-small": "e5_like_text_embedding", "multilingual-e5-small_linux-x86_64": "e5_like_text_embedding",
             "rerank-v1": "bert_text_similarity"}

@@ -1,7 +1,10 @@
 """Who may do what: every built-in role against every route, and _has_privileges."""
+import os
+import re
+
 import pytest
 
-from inferd import MARK, basic
+from inferd import MARK, ROOT, basic
 
 PASS = "pw-" + MARK
 ROLES = ("superuser", "inference_admin", "inference_user", "machine_learning_admin",
@@ -18,7 +21,7 @@ LISTS = {"monitor_inference": "monitor_inference,manage_inference,monitor,manage
          "read_profile": "manage_user_profile,read_security,manage_security,all",
          "manage_user_profile": "manage_user_profile,manage_security,all",
          "manage_saml": "manage_saml,manage_security,all", "manage_oidc": "manage_oidc,manage_security,all",
-         "delegate_pki": "delegate_pki,all", "manage_token": "manage_token,manage_security,all",
+         "saml_metadata": "manage_saml,monitor,manage,all", "delegate_pki": "delegate_pki,all", "manage_token": "manage_token,manage_security,all",
          "grant_api_key": "grant_api_key,manage_api_key,manage_security,all",
          "read_api_key": "manage_own_api_key,read_security,manage_api_key,manage_security,all",
          "manage_own_api_key": "manage_own_api_key,manage_api_key,manage_security,all",
@@ -39,11 +42,14 @@ GIVES = {"superuser": set(LISTS), "inference_admin": {"monitor_inference", "mana
          "manage_service_account": {"read_service_account", "manage_service_account"},
          "manage_user_profile": {"read_profile", "manage_user_profile"},
          "none": set()}
+GIVES["superuser"] = set(LISTS)
 for given in GIVES.values():  # what several privileges give, and none is named after
     if given & {"manage_inference", "manage_ml"}:
         given.add("deploy")
     if given & {"monitor_inference", "monitor_ml"}:
         given.add("ask")
+    if "monitor" in given:
+        given.add("saml_metadata")
 BAD = {"no": "such member"}
 M, A, X = "cluster:monitor/", "cluster:admin/xpack/", "cluster:monitor/xpack/inference"
 # Bodies that are refused later than the privilege is looked at: the matrix changes nothing.
@@ -117,6 +123,45 @@ ROUTES = [
     ("POST", P + "/u_x_0/_enable", None, "manage_user_profile", A + "security/profile/set_enabled"),
     ("PUT", P + "/u_x_0/_disable", None, "manage_user_profile", A + "security/profile/set_enabled"),
     ("POST", P + "/u_x_0/_disable", None, "manage_user_profile", A + "security/profile/set_enabled"),
+    ("GET", "/_security/settings", None, "read_security", A + "security/settings/get"),
+    ("PUT", "/_security/settings", BAD, "manage_security", A + "security/settings/update"),
+    ("GET", "/_security/stats", None, "monitor", M + "xpack/security/stats"),
+    ("POST", "/_security/saml/prepare", BAD, "manage_saml", A + "security/saml/prepare"),
+    ("POST", "/_security/saml/authenticate", BAD, "manage_saml", A + "security/saml/authenticate"),
+    ("POST", "/_security/saml/logout", BAD, "manage_saml", A + "security/saml/logout"),
+    ("POST", "/_security/saml/invalidate", BAD, "manage_saml", A + "security/saml/invalidate"),
+    ("POST", "/_security/saml/complete_logout", BAD, "manage_saml", A + "security/saml/complete_logout"),
+    ("GET", "/_security/saml/metadata/x", None, "saml_metadata", M + "xpack/security/saml/metadata"),
+    ("POST", "/_security/oidc/prepare", BAD, "manage_oidc", A + "security/oidc/prepare"),
+    ("POST", "/_security/oidc/authenticate", BAD, "manage_oidc", A + "security/oidc/authenticate"),
+    ("POST", "/_security/oidc/logout", BAD, "manage_oidc", A + "security/oidc/logout"),
+    ("POST", "/_security/delegate_pki", BAD, "delegate_pki", A + "security/delegate_pki"),
+    ("GET", "/_nodes/_all", None, "monitor", M + "nodes/info"),
+    ("GET", "/_nodes/_all/http", None, "monitor", M + "nodes/info"),
+    ("PUT", "/_security/api_key", BAD, "manage_own_api_key", A + "security/api_key/create"),
+    ("POST", "/_security/api_key/_bulk_update", BAD, "manage_own_api_key", A + "security/api_key/bulk_update"),
+    ("POST", "/_security/api_key/grant", BAD, "grant_api_key", A + "security/api_key/grant"),
+    ("POST", "/_security/oauth2/token", BAD, "manage_token", A + "security/token/create"),
+    ("DELETE", "/_security/oauth2/token", BAD, "manage_token", A + "security/token/invalidate"),
+    ("GET", "/_security/_query/api_key", None, "read_api_key", A + "security/api_key/query"),
+    ("POST", "/_security/_query/api_key", None, "read_api_key", A + "security/api_key/query"),
+    ("POST", "/_security/user/x", BAD, "manage_security", A + "security/user/put"),
+    ("POST", "/_security/user/x/_enable", None, "manage_security", A + "security/user/set_enabled"),
+    ("POST", "/_security/user/x/_disable", None, "manage_security", A + "security/user/set_enabled"),
+    ("GET", "/_security/user/x", None, "read_security", A + "security/user/get"),
+    ("POST", "/_security/_query/user", None, "read_security", A + "security/user/query"),
+    ("POST", "/_security/role/x", BAD, "manage_security", A + "security/role/put"),
+    ("GET", "/_security/role/x", None, "read_security", A + "security/role/get"),
+    ("POST", "/_security/_query/role", None, "read_security", A + "security/role/query"),
+    ("POST", "/_security/role_mapping/x", BAD, "manage_security", A + "security/role_mapping/put"),
+    ("GET", "/_security/role_mapping/x", None, "read_security", A + "security/role_mapping/get"),
+    ("POST", "/_security/privilege", BAD, "manage_security", A + "security/privilege/put"),
+    ("GET", "/_security/privilege/app", None, "read_security", A + "security/privilege/get"),
+    ("GET", "/_security/privilege/app/x", None, "read_security", A + "security/privilege/get"),
+    ("POST", "/_security/privilege/app/_clear_cache", None, "manage_security", A + "security/privilege/cache/clear"),
+    ("POST", "/_security/api_key/x/_clear_cache", None, "manage_security", A + "security/cache/clear"),
+    ("POST", "/_security/role/x/_clear_cache", None, "manage_security", A + "security/roles/cache/clear"),
+    ("POST", "/_security/realm/x/_clear_cache", None, "manage_security", A + "security/realm/cache/clear"),
     ("GET", "/_security/user", None, "read_security", A + "security/user/get"),
     ("PUT", "/_security/user/x", BAD, "manage_security", A + "security/user/put"),
     ("DELETE", "/_security/user/x", None, "manage_security", A + "security/user/delete"),
@@ -192,6 +237,34 @@ def test_matrix(server, people, role):
             assert answer.json == {"error": {
                 "root_cause": [{"type": "security_exception", "reason": text}],
                 "type": "security_exception", "reason": text}, "status": 403}
+
+
+# Those that everybody may call about himself, or that need no credentials; told about elsewhere.
+SELF = {"GET /_security/_authenticate", "GET /_security/api_key", "GET /_security/user/_privileges", "GET /_security/enroll/node",
+        "GET /_security/enroll/kibana", "GET /_health", "GET /_health/ready"} | {
+    f"{method} /_security/user/{path}" for path in ("_password", "{}/_password") for method in ("PUT", "POST")} | {
+    f"{method} /_security/user/{path}" for path in ("_has_privileges", "{}/_has_privileges") for method in ("GET", "POST")}
+
+
+def rows_of(name):
+    """(method, path, action) of each row of a table of routes."""
+    with open(os.path.join(ROOT, "src", "api", name), encoding="utf-8") as f:
+        text = re.sub(r"/\*.*?\*/", "", f.read(), flags=re.S)
+    macros = dict(re.findall(r"#define (\w+)\s+(.+)", text))
+
+    def value(expression):
+        parts = re.findall(r'"[^"]*"|\w+', expression)
+        return "".join(p[1:-1] if p[0] == '"' else value(macros[p]) for p in parts)
+    for method, path, action in re.findall(r"\{HTTP_(\w+),\s*([^,]+),\s*PRIV_\w+,\s*([^,]+),", text):
+        yield method, re.sub(r"\{\w+\}", "{}", value(path)), value(action)
+
+
+def test_every_route_is_in_the_matrix():
+    rows = list(rows_of("routes.c")) + list(rows_of("security_routes.c"))
+    assert len(rows) > 150
+    missing = [f"{method} {path} {action}" for method, path, action in rows if f"{method} {path}" not in SELF and not any(
+        method == m and re.fullmatch(re.escape(path).replace(r"\{\}", "[^/]+"), p) and action == a for m, p, _, _, a in ROUTES)]
+    assert missing == []
 
 
 def test_keys_of_others_need_more_than_keys_of_ones_own(server, people):

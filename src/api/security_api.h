@@ -39,6 +39,22 @@ void post_profile_disable(struct request *);
 void suggest_profiles(struct request *);
 void post_profiles_have_privileges(struct request *);
 
+/* security_realms.c */
+void post_saml_prepare(struct request *);
+void post_saml_authenticate(struct request *);
+void post_saml_logout(struct request *);
+void post_saml_invalidate(struct request *);
+void post_saml_complete_logout(struct request *);
+void get_saml_metadata(struct request *);
+void post_oidc_prepare(struct request *);
+void post_oidc_authenticate(struct request *);
+void post_oidc_logout(struct request *);
+void post_delegate_pki(struct request *);
+void get_enroll(struct request *);
+void get_index_settings(struct request *);
+void put_index_settings(struct request *);
+void get_security_stats(struct request *);
+
 /* security_users.c */
 void put_user(struct request *);
 void get_user(struct request *);

@@ -24,6 +24,7 @@ static const char *const key_query_params[] = {"with_limited_by", "with_profile_
 static const char *const user_params[] = {"with_profile_uid", NULL};
 static const char *const profile_params[] = {"data", NULL};
 static const char *const profile_data_params[] = {"if_seq_no", "if_primary_term", "refresh", NULL};
+static const char *const settings_params[] = {"master_timeout", "timeout", NULL};
 static const char *const realm_params[] = {"usernames", NULL};
 
 static const struct route routes[] = {
@@ -151,6 +152,34 @@ static const struct route routes[] = {
      refresh_params, 0, post_profile_disable},
     {HTTP_POST, "/_security/profile/{name}/_disable", PRIV_MANAGE_PROFILE, PROF "/set_enabled",
      refresh_params, 0, post_profile_disable},
+    {HTTP_GET, "/_security/settings", PRIV_READ_SECURITY, SEC "/settings/get", settings_params, 0,
+     get_index_settings},
+    {HTTP_PUT, "/_security/settings", PRIV_MANAGE_SECURITY, SEC "/settings/update", settings_params,
+     ROUTE_BODY, put_index_settings},
+    {HTTP_GET, "/_security/stats", PRIV_MONITOR, "cluster:monitor/xpack/security/stats", NULL, 0,
+     get_security_stats},
+    {HTTP_POST, "/_security/saml/prepare", PRIV_MANAGE_SAML, SEC "/saml/prepare", NULL, ROUTE_BODY,
+     post_saml_prepare},
+    {HTTP_POST, "/_security/saml/authenticate", PRIV_MANAGE_SAML, SEC "/saml/authenticate", NULL,
+     ROUTE_BODY, post_saml_authenticate},
+    {HTTP_POST, "/_security/saml/logout", PRIV_MANAGE_SAML, SEC "/saml/logout", NULL, ROUTE_BODY,
+     post_saml_logout},
+    {HTTP_POST, "/_security/saml/invalidate", PRIV_MANAGE_SAML, SEC "/saml/invalidate", NULL,
+     ROUTE_BODY, post_saml_invalidate},
+    {HTTP_POST, "/_security/saml/complete_logout", PRIV_MANAGE_SAML, SEC "/saml/complete_logout",
+     NULL, ROUTE_BODY, post_saml_complete_logout},
+    {HTTP_GET, "/_security/saml/metadata/{name}", PRIV_SAML_METADATA,
+     "cluster:monitor/xpack/security/saml/metadata", NULL, 0, get_saml_metadata},
+    {HTTP_POST, "/_security/oidc/prepare", PRIV_MANAGE_OIDC, SEC "/oidc/prepare", NULL, ROUTE_BODY,
+     post_oidc_prepare},
+    {HTTP_POST, "/_security/oidc/authenticate", PRIV_MANAGE_OIDC, SEC "/oidc/authenticate", NULL,
+     ROUTE_BODY, post_oidc_authenticate},
+    {HTTP_POST, "/_security/oidc/logout", PRIV_MANAGE_OIDC, SEC "/oidc/logout", NULL, ROUTE_BODY,
+     post_oidc_logout},
+    {HTTP_POST, "/_security/delegate_pki", PRIV_DELEGATE_PKI, SEC "/delegate_pki", NULL, ROUTE_BODY,
+     post_delegate_pki},
+    {HTTP_GET, "/_security/enroll/node", PRIV_NONE, SEC "/enroll/node", NULL, 0, get_enroll},
+    {HTTP_GET, "/_security/enroll/kibana", PRIV_NONE, SEC "/enroll/kibana", NULL, 0, get_enroll},
     {HTTP_GET, "/_security/privilege/_builtin", PRIV_READ_SECURITY, SEC "/privilege/builtin/get",
      NULL, 0, get_privileges},
     {HTTP_PUT, "/_security/privilege", PRIV_MANAGE_SECURITY, SEC "/privilege/put", refresh_params,
