@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from inferd import MARK, PASSWORD, basic, wait_until
-from upstream import Reply
+from upstream import Hang, Reply, Stream, chunk
 
 KEY = "sk-" + MARK
 
@@ -84,6 +84,24 @@ def test_outcomes(audited, upstream):
         "access_granted", "failure", 403)
 
 
+def test_streams_have_the_outcome_of_their_end(audited, upstream):
+    """Their status has gone out with the first event, and says nothing of what came then."""
+    server = audited
+    upstream.script(Stream([chunk({"content": "a"})], done=False, cut="rst"))
+    stream = server.stream("/_inference/c/_stream", {"input": "x"})
+    assert [name for name, _ in stream.all()] == ["message", "error"]
+    server.stream("/_inference/c/_stream", {"input": "x"}).all()
+    broken, whole = fresh(server, 2)
+    assert (broken["event.outcome"], broken["http.status"]) == ("failure", 200)
+    assert (whole["event.outcome"], whole["http.status"]) == ("success", 200)
+    upstream.script(Stream([chunk({"content": "a"}), chunk({"content": "b"})], gate=Hang(), gate_at=1))
+    stream = server.stream("/_inference/c/_stream", {"input": "x"})
+    assert stream.next()[0] == "message"
+    stream.drop()
+    (left,) = fresh(server, 1)
+    assert (left["event.outcome"], left["http.status"]) == ("unknown", 200)
+
+
 def test_who_it_was(audited, upstream):
     server = audited
     server.put("/_security/user/ann", {"password": "pw-" + MARK, "roles": ["superuser"]})
@@ -100,6 +118,11 @@ def test_who_it_was(audited, upstream):
         key["id"], "k", "API_KEY")
     assert (by_key["inference_id"], by_key["url.path"]) == ("c", "/v1/chat/completions")
     assert by_token["authentication.type"] == "TOKEN"
+    server.put("/_security/user/low", {"password": "pw-" + MARK, "roles": ["inference_user"]})
+    server.get("/_inference", auth=basic("low", "pw-" + MARK), headers={"es-security-runas-user": "ann"})
+    refused = fresh(server, 2)[1]
+    assert (refused["event.action"], refused["user.name"], refused["user.run_as.name"]) == (
+        "access_denied", "low", "ann")
     server.get("/_health", auth=None)
     server.get("/" + "x" * 5000, auth=None)
     (line,) = fresh(server, 1)

@@ -142,6 +142,7 @@ static void infer_fail(struct sink *sink, struct err *e)
     }
     settle(inf, &inf->call.usage, false);
     /* The status has gone out: an event says it, and nothing follows. */
+    r->broken = true;
     inf->shape->error(inf, e, &inf->event);
     err_free(e);
     send_events(inf);

@@ -559,13 +559,16 @@ static enum audit_kind audit_kind_of(const struct request *r, struct str authori
 static void audit(const struct request *r, int status)
 {
     const struct http_request *http = r->http;
-    struct str id = {0}, authorization = {0};
+    struct str id = {0}, authorization = {0}, run_as = {0};
     bool left_unknown = !r->user && status == 0;
     if (left_unknown || (r->route && r->route->flags & ROUTE_OPEN))
         return;
     http_header_get(http->headers, STR("x-opaque-id"), &id);
     http_header_get(http->headers, STR("authorization"), &authorization);
+    if (r->denied && !r->user->by)
+        http_header_get(http->headers, STR("es-security-runas-user"), &run_as);
     struct audit_event e = {.kind = audit_kind_of(r, authorization, status),
+                            .run_as = run_as,
                             .user = r->user,
                             .authorization = authorization,
                             .peer = http->peer,
@@ -575,6 +578,8 @@ static void audit(const struct request *r, int status)
                             .inference_id = r->inference_id,
                             .opaque_id = id,
                             .status = status,
+                            .broken = r->broken,
+                            .left = r->cancelled,
                             .duration_ms = loop_now_ms(http->loop) - http->started_ms};
     audit_write(r->api->parts.audit, &e);
 }

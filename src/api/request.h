@@ -69,6 +69,7 @@ struct request {
     unsigned holds;
     bool head_done, ready, answered, cancelled;
     bool denied;                         /* for want of a privilege */
+    bool broken;                         /* it failed after its status had gone out */
     void (*on_cancel)(struct request *); /* of the handler that holds it */
     void *work;                          /* the handler's own */
     struct str inference_id;             /* the endpoint it is about; p NULL: none is known */

@@ -138,7 +138,9 @@ static const char *outcome(const struct audit_event *e)
 {
     if (e->kind != AUDIT_GRANTED)
         return "failure";
-    return e->status == 0 ? "unknown" : e->status < 400 ? "success" : "failure";
+    if (e->status == 0 || e->left)
+        return "unknown";
+    return e->status < 400 && !e->broken ? "success" : "failure";
 }
 
 static void render(const struct audit_event *e, struct buf *line)
@@ -156,6 +158,7 @@ static void render(const struct audit_event *e, struct buf *line)
         put_user(&w, e->user);
     else
         put_claim(&w, e->authorization);
+    put(&w, "user.run_as.name", e->run_as);
     put(&w, "origin.address", e->peer);
     put(&w, "request.method", e->method);
     put(&w, "url.path", e->path);

@@ -33,8 +33,10 @@ struct audit_event {
     enum audit_kind kind;
     const struct user *user;  /* NULL: not known */
     struct str authorization; /* what he came with: names are taken from it, never secrets */
+    struct str run_as;        /* whom he wanted to act for, which was refused */
     struct str peer, method, path, action, inference_id, opaque_id; /* p NULL: absent */
-    int status; /* 0: the client left before an answer */
+    int status;        /* 0: the client left before an answer */
+    bool broken, left; /* after that status: a stream that failed, a client that left */
     int64_t duration_ms;
 };
 
