@@ -182,6 +182,12 @@ def test_chunks_without_text(server, upstream, complete):
     assert deltas(server.stream(complete, {"input": "x"}).all()) == ["a", "b"]
 
 
+def test_events_that_keep_a_chat_alive(server, upstream, chat):
+    upstream.script(Stream([": hm\n\n", "event: ping\ndata: {}\n\n", chunk({"content": "a"})]))
+    first, last = server.stream(chat, ASK).all()
+    assert (json.loads(first[1])["choices"][0]["delta"], last[1]) == ({"content": "a"}, "[DONE]")
+
+
 def test_a_very_long_event(server, upstream, complete):
     text = "0123456789" * 50000
     upstream.script(Stream([chunk({"content": text})]))

@@ -102,6 +102,7 @@ def test_every_service_chats_in_openais_shape(server, client, upstream, recipe):
     server.make("chat_completion", "x", recipe.service, recipe.settings,
                 **({"task_settings": recipe.task_settings} if recipe.task_settings else {}))
     ask = dict(model="x", messages=[{"role": "user", "content": "hi"}])
+    ask["messages"] = [{"role": "developer", "content": "s"}] + ask["messages"]
     answer = client.chat.completions.create(**ask)
     assert answer.choices[0].message.content == reply_text("hi")
     assert answer.choices[0].finish_reason == "stop"

@@ -240,10 +240,20 @@ static const struct infer_shape chat_shape = {.whole = chat_whole,
 
 /* --- the request --- */
 
+/* OpenAI's newer word for the system's voice is known to few others, the older one to all. */
+static void put_role(struct translation *t, const struct json *m)
+{
+    struct str role;
+    if (json_str(json_get(m, "role"), &role) && str_eq(role, STR("developer")))
+        json_key_cstr(&t->w, "role", "system");
+    else
+        translation_copy(t, m, "role");
+}
+
 static void put_message(struct translation *t, const struct json *m)
 {
     json_obj(&t->w);
-    translation_copy(t, m, "role");
+    put_role(t, m);
     translation_copy(t, m, "content");
     translation_copy(t, m, "tool_call_id");
     translation_copy(t, m, "tool_calls");

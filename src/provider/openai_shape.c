@@ -261,6 +261,8 @@ static void chat_chunk_event(struct stream *s, const struct json *root, struct s
         chunk.choices = list;
     }
     read_chunk_usage(json_get(root, "usage"), &chunk);
+    if (!chunk.id.p && !chunk.has_choices && !chunk.has_usage)
+        return; /* {}: some keep a stream alive with it */
     struct delta delta = {.chunk = &chunk};
     sink->delta(sink, &delta);
 }
