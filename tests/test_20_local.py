@@ -125,6 +125,32 @@ def test_many_clients_at_once(local):
 
 
 @needs_model
+def test_a_queue_that_one_key_has_filled_lets_another_in(alone):
+    s = alone(**{"inference.local.queue_capacity": 16})
+    assert s.put(PATH + "?timeout=50s", {"service": "elasticsearch",
+                                         "service_settings": SETTINGS}).status == 200
+    heavy, light = ("ApiKey " + s.post("/_security/api_key", {"name": n}).json["encoded"]
+                    for n in ("heavy", "light"))
+    stop, statuses = threading.Event(), []
+
+    def flood():
+        while not stop.is_set():
+            statuses.append(s.post(PATH, {"input": "heavy words " * 40}, auth=heavy).status)
+    threads = [threading.Thread(target=flood) for _ in range(40)]
+    for t in threads:
+        t.start()
+    try:
+        wait_until(lambda: 429 in statuses)
+        light_statuses = [s.post(PATH, {"input": "light"}, auth=light).status for _ in range(10)]
+    finally:
+        stop.set()
+        for t in threads:
+            t.join()
+    assert light_statuses == [200] * 10
+    assert set(statuses) == {200, 429}
+
+
+@needs_model
 @pytest.mark.parametrize("body, part", [
     ({}, "Field [input] cannot be null"), ({"input": []}, "Field [input] cannot be an empty array"),
     ({"input": "x", "query": "q"}, "Field [query] cannot be specified"),

@@ -151,7 +151,7 @@ static void count_error(struct deployment *d)
 void document_left_queue(struct document *doc)
 {
     if (--doc->n_waiting == 0)
-        deployment_unreserve(doc->flight->deployment, 1);
+        deployment_unreserve(doc->flight->deployment, doc->flight, 1);
 }
 
 static struct err *too_late(const struct call *call)

@@ -165,7 +165,7 @@ void flight_fail(struct flight *f, struct err *err)
 {
     struct deployment *d = f->deployment;
     pthread_mutex_lock(&d->lock);
-    deployment_unreserve(d, f->n);
+    deployment_unreserve(d, f, f->n);
     pthread_mutex_unlock(&d->lock);
     flight_part_done(f, err);
 }
@@ -281,13 +281,13 @@ static struct err *enqueue(struct flight *f, size_t n_known, size_t n_hits)
     pthread_mutex_lock(&d->lock);
     bool stopping = d->phase == STOPPING && !d->draining, gone = flight_cancelled(f);
     if (stopping || gone) {
-        deployment_unreserve(d, f->n);
+        deployment_unreserve(d, f, f->n);
     } else {
         f->queued = true;
         atomic_fetch_add(&f->left, f->n_sequences);
         for (size_t i = 0; i < f->n_sequences; i++)
             queue_put(&d->queue, &f->sequences[i]);
-        deployment_unreserve(d, n_known);
+        deployment_unreserve(d, f, n_known);
         if (n_hits)
             numbers_inferred(&d->numbers, clock_wall_ms(), (int64_t)n_hits, (int64_t)n_hits, 0);
         if (f->n_sequences == 1)
@@ -452,22 +452,36 @@ static struct err *admit_at_zero(struct deployment *d, struct flight *f)
     return NULL;
 }
 
+/* A full queue has as much room again for those who have little in it, up to this share of it each:
+ * else whoever fills it, call after call, keeps the others out. */
+#define GUEST_SHARE 16
+
+static bool may_be_guest(const struct deployment *d, const struct flight *f)
+{
+    size_t capacity = (size_t)d->queue_capacity, share = capacity / GUEST_SHARE;
+    size_t held = d->held[f->call->owner % QUEUE_OWNERS];
+    return held + f->n <= (share ? share : 1) && f->n <= capacity - d->n_guests;
+}
+
 /* Lets the call in, or says why not. A call larger than the whole queue is let into an empty one.
  */
 static struct err *admit(struct deployment *d, struct flight *f)
 {
-    size_t capacity = (size_t)d->queue_capacity;
+    size_t capacity = (size_t)d->queue_capacity, n_own = d->n_reserved - d->n_guests;
     if (d->phase == STOPPING)
         return deployment_is_stopping(d);
     if (d->phase == FAILED)
         return deployment_is_failed(d);
-    if (d->n_reserved && (d->n_reserved >= capacity || f->n > capacity - d->n_reserved)) {
+    f->guest = n_own && (n_own >= capacity || f->n > capacity - n_own);
+    if (f->guest && !may_be_guest(d, f)) {
         d->numbers.rejected += (int64_t)f->n;
         return err_new(ERR_TOO_MANY, "inference process queue is full. Unable to execute command");
     }
     if (d->phase == STARTED && d->wanted == 0)
         TRY(admit_at_zero(d, f));
     d->n_reserved += f->n;
+    d->n_guests += f->guest ? f->n : 0;
+    d->held[f->call->owner % QUEUE_OWNERS] += f->n;
     metric_add(METRIC_LOCAL_QUEUE, (int64_t)f->n);
     if (d->phase == STARTING || f->unplaced)
         wait_in_line(d, f);

@@ -182,8 +182,10 @@ struct deployment {
     bool draining;       /* STOPPING, but what waits still runs */
     const char *failure; /* why it FAILED; interned */
     struct queue queue;
-    size_t n_reserved;      /* documents let in of which nothing has been taken to run */
-    struct flight *pending; /* calls that came before it had started, oldest first */
+    size_t n_reserved;         /* documents let in of which nothing has been taken to run */
+    size_t n_guests;           /* of those, beyond queue_capacity */
+    size_t held[QUEUE_OWNERS]; /* of n_reserved, by owner */
+    struct flight *pending;    /* calls that came before it had started, oldest first */
     struct flight **pending_end;
     bool has_adaptive;
     struct adaptive adaptive;
@@ -224,8 +226,8 @@ void flights_go(struct flight *pending);
 void deployment_fail_pending(struct deployment *, struct err *);
 /* Makes the allocations that it has been granted and that are missing. Takes d->admin: pool. */
 void deployment_fill(struct deployment *);
-/* With d->lock held: n documents wait no longer. */
-void deployment_unreserve(struct deployment *, size_t n);
+/* With d->lock held: n documents of the flight wait no longer. */
+void deployment_unreserve(struct deployment *, const struct flight *, size_t n);
 
 /* admit.c: before anything is loaded. With a success the deployment takes part in the sums. */
 struct err *admit_spec(const struct deployment_spec *);
@@ -322,8 +324,8 @@ struct flight {
     const struct head *head;       /* of an endpoint's call */
     struct nlp_config config;
     struct document *documents;
-    size_t n;          /* documents */
-    size_t n_reserved; /* of them, that wait; d->lock */
+    size_t n;   /* documents */
+    bool guest; /* let in though the queue was full; d->lock */
     struct sequence *sequences;
     size_t n_sequences;
     atomic_size_t bytes;       /* kept */

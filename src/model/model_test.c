@@ -188,6 +188,61 @@ static void a_full_queue_refuses(void **state)
     end();
 }
 
+static struct deployment_numbers numbers_of(const char *id)
+{
+    struct arena *a = arena_new(ARENA_NO_LIMIT);
+    struct deployment_view v;
+    assert_true(deployment_view(w.models, str_c(id), a, &v));
+    arena_free(a);
+    return v.numbers;
+}
+
+static struct asked *ask_as(uint32_t owner, size_t n)
+{
+    asking = owner;
+    struct asked *a = ask("d", n, "a");
+    asking = 0;
+    return a;
+}
+
+/* Somebody else's small calls are let in beside what fills the queue, up to as much again. */
+static void a_queue_that_one_has_filled_lets_others_in(void **state)
+{
+    static struct asked *in[20], *out[5];
+    size_t n_in = 0, n_out = 0;
+    begin(32);
+    start_ok("d", 1);
+    fake_hold(true);
+    in[n_in++] = ask_as(1, 1);
+    fake_wait_running(1);
+    in[n_in++] = ask_as(1, 16);
+    in[n_in++] = ask_as(1, 16);
+    out[n_out++] = ask_as(1, 1);
+    in[n_in++] = ask_as(2, 1);
+    in[n_in++] = ask_as(2, 1);
+    out[n_out++] = ask_as(2, 1); /* a sixteenth of the queue is two */
+    out[n_out++] = ask_as(3, 3);
+    for (uint32_t owner = 3; owner < 18; owner++)
+        in[n_in++] = ask_as(owner, 2);
+    out[n_out++] = ask_as(18, 1); /* there is no end to owners, but to the room for them */
+    assert_int_equal(state_of("d").queued, 64);
+    fake_hold(false);
+    until_all_are_back();
+    for (size_t i = 0; i < n_out; i++)
+        expect_failure(out[i], 429, "inference process queue is full. Unable to execute command");
+    for (size_t i = 0; i < n_in; i++) {
+        assert_int_equal(in[i]->done, 1);
+        forget(in[i]);
+    }
+    assert_int_equal(numbers_of("d").rejected, 1 + 1 + 3 + 1);
+    assert_int_equal(state_of("d").queued, 0);
+    in[0] = ask_as(1, 32); /* and all of it is free again */
+    until_all_are_back();
+    assert_int_equal(in[0]->done, 1);
+    forget(in[0]);
+    end();
+}
+
 static void cancelled_calls_end_without_running(void **state)
 {
     begin(100);
@@ -314,15 +369,6 @@ static void draining_runs_what_waits(void **state)
     until_all_are_back();
     expect_failure(waiting, 409, "is not allocated to any nodes");
     end();
-}
-
-static struct deployment_numbers numbers_of(const char *id)
-{
-    struct arena *a = arena_new(ARENA_NO_LIMIT);
-    struct deployment_view v;
-    assert_true(deployment_view(w.models, str_c(id), a, &v));
-    arena_free(a);
-    return v.numbers;
 }
 
 static void what_was_seen_before_is_not_run_again(void **state)
@@ -591,6 +637,7 @@ int main(void)
         cmocka_unit_test(broken_models_fail_to_start),
         cmocka_unit_test(calls_wait_for_the_start),
         cmocka_unit_test(a_full_queue_refuses),
+        cmocka_unit_test(a_queue_that_one_has_filled_lets_others_in),
         cmocka_unit_test(cancelled_calls_end_without_running),
         cmocka_unit_test(engine_errors_reach_the_call),
         cmocka_unit_test(stopping_ends_what_waits),

@@ -159,6 +159,8 @@ static inline void on_fail(struct sink *s, struct err *err)
     came_back();
 }
 
+static uint32_t asking; /* the owner of calls */
+
 static inline struct asked *ask_two(const char *id, size_t n, const char *text, const char *second)
 {
     struct asked *a = mem_new(sizeof(*a));
@@ -166,6 +168,7 @@ static inline struct asked *ask_two(const char *id, size_t n, const char *text, 
     a->call.loop = w.loop;
     a->call.arena = arena_new(ARENA_NO_LIMIT);
     a->call.sink = &a->sink;
+    a->call.owner = asking;
     a->call.input.task = TASK_TEXT_EMBEDDING;
     a->call.input.texts = a->texts;
     a->call.input.n_texts = n;
