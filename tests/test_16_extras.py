@@ -124,6 +124,19 @@ def test_embeddings_fall_back_within_one_model_only(server, upstream):
     assert "cannot be compared" in answer.reason
 
 
+def test_floats_do_not_fall_back_to_bits(server, upstream):
+    """Though as many: eight dimensions are one byte of bits."""
+    cohere = {"api_key": KEY, "model_id": "m"}
+    upstream.script(Reply(200, {"embeddings": {"binary": [[7]]}}))
+    server.make("text_embedding", "bits", "cohere", dict(cohere, embedding_type="bit"))
+    body = {"service": "cohere", "service_settings": dict(cohere, fallback=["bits"])}
+    answer = server.put("/_inference/text_embedding/x", body)
+    assert (answer.status, "of type [bit], not [float]" in answer.reason) == (400, True)
+    server.make("text_embedding", "floats", "jinaai", cohere)
+    body["service_settings"]["fallback"] = ["floats"]
+    assert server.put("/_inference/text_embedding/x", body).status == 200
+
+
 @pytest.mark.parametrize("fallback, text", [
     (["nope"], "The fallback endpoint [nope] does not exist"),
     (["x"], "[fallback] must name other endpoints"),

@@ -214,6 +214,22 @@ static struct str model_of(const struct endpoint *ep)
     return id.n ? id : text_setting(ep, "model");
 }
 
+/* What the numbers are: packed bits look as long as floats, and mean nothing beside them. */
+static struct str kind_of(const struct endpoint *ep)
+{
+    struct str kind = text_setting(ep, "embedding_type");
+    const struct json *response = object_of(ep, "response"); /* of a custom service */
+    if (!kind.n)
+        kind = text_setting(ep, "element_type");
+    if (!kind.n)
+        json_str(json_path(response, "json_parser", "embedding_type", NULL), &kind);
+    if (!kind.n)
+        return STR("float");
+    if (str_eq(kind, STR("int8")))
+        return STR("byte");
+    return str_eq(kind, STR("binary")) ? STR("bit") : kind;
+}
+
 static int64_t dimensions_of(const struct endpoint *ep)
 {
     const struct value *v = settings_get(&ep->values, "dimensions");
@@ -237,6 +253,12 @@ struct err *extras_agree(const struct endpoint *ep, const struct endpoint *other
                           "models [%.*s] and [%.*s] cannot be compared",
                           STR_ARG(other->id), STR_ARG(ep->id), STR_ARG(other_model),
                           STR_ARG(model));
+    struct str kind = kind_of(ep), other_kind = kind_of(other);
+    if (!str_eq(kind, other_kind))
+        return err_status(400,
+                          "The endpoint [%.*s] cannot be a fallback of [%.*s]: its embeddings are "
+                          "of type [%.*s], not [%.*s]",
+                          STR_ARG(other->id), STR_ARG(ep->id), STR_ARG(other_kind), STR_ARG(kind));
     if (dimensions_of(ep) != dimensions_of(other))
         return err_status(400,
                           "The endpoint [%.*s] cannot be a fallback of [%.*s]: its embeddings have "
