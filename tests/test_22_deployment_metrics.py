@@ -84,5 +84,5 @@ def test_each_family_is_described_once(server, es):
     for what in ("HELP", "TYPE"):
         names = [l.split()[2] for l in lines if l.startswith(f"# {what} ")]
         assert len(names) == len(set(names))
-        assert {"inferd_deployment_queue", "inferd_local_batch_tokens",
+        assert {"inferd_deployment_queue", "inferd_local_batch_tokens", "inferd_node_processors",
                 "inferd_local_run_seconds_total"} <= set(names)

@@ -1,6 +1,8 @@
 """The node's processors are divided among its deployments: what fits, what has to wait, who shares."""
+import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -108,6 +110,83 @@ def test_what_one_gives_back_another_gets(node):
     assert status(server, "a") == {"allocation_count": 1, "target_allocation_count": 1, "state": "fully_allocated"}
     assert update(server, "a", 2).status == 200
     wait_until(lambda: running(server, "a") == 2)
+
+
+def free_processors(server):
+    text = server.get("/_prometheus/metrics").text
+    return {k: int(v) for k, v in (line.split() for line in text.splitlines() if line.startswith("inferd_node_"))}
+
+
+def test_metrics_tell_what_is_free(node):
+    server = node(3)
+    start(server, "a", threads_per_allocation=2)
+    start(server, "low", priority="low")
+    assert free_processors(server) == {"inferd_node_processors": 3, "inferd_node_processors_free": 1}
+    stop(server, "a")
+    assert free_processors(server)["inferd_node_processors_free"] == 3
+
+
+def allowed_cpus(server, name):
+    """Of each thread of that name."""
+    tasks = f"/proc/{server.process.pid}/task"
+    found = []
+    for task in os.listdir(tasks):
+        with open(f"{tasks}/{task}/status", encoding="utf-8") as f:
+            fields = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+        if fields["Name"] == name:
+            found.append(fields["Cpus_allowed_list"])
+    return sorted(found)
+
+
+def test_threads_stay_where_they_are_put(node):
+    available = len(os.sched_getaffinity(0))
+    server = node(available, **{"inference.local.pin_threads": "true"})
+    start(server, "low", priority="low")
+    start(server, "a", number_of_allocations=available)
+
+    def press(_):
+        for i in range(10):
+            assert infer(server, "a", f"words {i} {time.monotonic()}").status == 200
+            assert infer(server, "low", f"words {i} {time.monotonic()}").status == 200
+    with ThreadPoolExecutor(2 * available) as pool:
+        list(pool.map(press, range(2 * available)))
+    cpus = {str(c) for c in os.sched_getaffinity(0)}
+    seen = allowed_cpus(server, "allocation")
+    assert len(seen) == available + 1
+    assert sum(c in cpus for c in seen) >= (1 if available > 1 else 2)
+    stop(server, "a")
+    wait_until(lambda: len(allowed_cpus(server, "allocation")) == 1, what="the end of the threads")
+    if available > 1:
+        assert not set(allowed_cpus(server, "allocation")) & cpus, "low priority runs where there is room"
+    server.settings["node.processors"] = str(available + 1)  # more than there are: then it can only hurt
+    server.restart()
+    start(server, "a")
+    assert infer(server, "a").status == 200
+    assert available == 1 or not set(allowed_cpus(server, "allocation")) & cpus
+
+
+def resident(server):
+    with open(f"/proc/{server.process.pid}/status", encoding="utf-8") as f:
+        return next(int(line.split()[1]) << 10 for line in f if line.startswith("VmRSS"))
+
+
+@pytest.mark.skipif(not os.environ.get("INFERD_TEST_MODELS"), reason="INFERD_TEST_MODELS is not set")
+def test_allocations_share_the_weights(spawn):
+    server = spawn({"path.models": os.environ["INFERD_TEST_MODELS"], "node.processors": "8", "http.loops": "2"})
+    weights = os.path.getsize(os.path.join(os.environ["INFERD_TEST_MODELS"], "all-minilm-l6-v2", "model.safetensors"))
+    path = f"{MODELS}/all-minilm-l6-v2/deployment"
+    assert server.post(f"{path}/_start?timeout=60s&cache_size=0b").status == 200
+    assert infer(server, "all-minilm-l6-v2").status == 200
+    before = resident(server)
+    assert update(server, "all-minilm-l6-v2", 6).status == 200
+    assert server.post(f"{path}/_start?deployment_id=other&number_of_allocations=2&timeout=60s&cache_size=0b").status == 200
+
+    def press(i):
+        for name in ("all-minilm-l6-v2", "other") * 4:
+            assert infer(server, name, f"words {i} {time.monotonic()}").status == 200
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(press, range(12)))
+    assert resident(server) - before < weights, "eight allocations of one model have one copy of its weights"
 
 
 def test_what_does_not_fit(node):

@@ -150,12 +150,13 @@ static void divide(struct models *m, struct division *out)
     m->processors_left = budget_divide(out->claims, out->n, m->processors);
 }
 
+/* -1: nothing, since it is being stopped. */
 static int given_to(const struct division *v, const struct deployment *d)
 {
     for (size_t i = 0; i < v->n; i++)
         if (v->of[i] == d)
             return v->claims[i].given;
-    return 0;
+    return -1;
 }
 
 /* Publishes it. Those but `own` that have got more are to make their allocations: references. */
@@ -209,10 +210,12 @@ static struct err *open_processors(struct deployment *d, int n, struct division 
     d->claimed = n;
     divide(d->models, v);
     int given = given_to(v, d);
-    if (given == n || (given && !(asked(d) && d->wait_for == WAIT_FULLY_ALLOCATED)))
+    if (given == n || (given > 0 && !(asked(d) && d->wait_for == WAIT_FULLY_ALLOCATED)))
         return NULL;
     d->reckoned = false;
     divide(d->models, v);
+    if (given < 0)
+        return deployment_is_stopping(d);
     return given ? not_all(false) : no_processors(d);
 }
 

@@ -240,7 +240,7 @@ static void low_priority_is_answered(void **state)
 /* What starts, stops and is updated at once adds up in the end. */
 static void all_at_once(void **state)
 {
-    char id[8];
+    char id[16];
     begin_with(4, 10);
     for (int round = 0; round < 30; round++) {
         for (int i = 0; i < 6; i++) {

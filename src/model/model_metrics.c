@@ -119,6 +119,21 @@ static void batches(struct models *m, struct buf *out)
     size_histogram_render(out, tokens, SHOWN_TOKENS, &m->batch_tokens);
 }
 
+static void gauge(struct buf *out, const char *name, const char *help, int value)
+{
+    head(out, name, "gauge", help);
+    buf_printf(out, "%s %d\n", name, value);
+}
+
+static void processors(struct models *m, struct buf *out)
+{
+    pthread_mutex_lock(&m->lock);
+    int left = m->processors_left;
+    pthread_mutex_unlock(&m->lock);
+    gauge(out, "inferd_node_processors", "Processors for local models", m->processors);
+    gauge(out, "inferd_node_processors_free", "Of them, those that no allocation has", left);
+}
+
 void models_metrics(struct models *m, struct arena *arena, struct buf *out)
 {
     struct deployment_view *v;
@@ -132,4 +147,5 @@ void models_metrics(struct models *m, struct arena *arena, struct buf *out)
         }
     }
     batches(m, out);
+    processors(m, out);
 }
