@@ -136,6 +136,8 @@ ROUTES = [
     ("POST", "/_security/oidc/authenticate", BAD, "manage_oidc", A + "security/oidc/authenticate"),
     ("POST", "/_security/oidc/logout", BAD, "manage_oidc", A + "security/oidc/logout"),
     ("POST", "/_security/delegate_pki", BAD, "delegate_pki", A + "security/delegate_pki"),
+    ("POST", "/_security/cross_cluster/api_key", BAD, "manage_security", A + "security/cross_cluster/api_key/create"),
+    ("PUT", "/_security/cross_cluster/api_key/x", BAD, "manage_security", A + "security/cross_cluster/api_key/update"),
     ("GET", "/_nodes/_all", None, "monitor", M + "nodes/info"),
     ("GET", "/_nodes/_all/http", None, "monitor", M + "nodes/info"),
     ("PUT", "/_security/api_key", BAD, "manage_own_api_key", A + "security/api_key/create"),

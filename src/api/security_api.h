@@ -18,6 +18,8 @@ void delete_api_key(struct request *);
 void put_api_key(struct request *);
 void query_api_key(struct request *);
 void update_api_keys(struct request *);
+void post_cross_cluster_key(struct request *);
+void put_cross_cluster_key(struct request *);
 
 /* security_tokens.c */
 void post_token(struct request *);

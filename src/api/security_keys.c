@@ -30,3 +30,13 @@ void update_api_keys(struct request *r)
 {
     security_work(r, api_keys_update);
 }
+
+void post_cross_cluster_key(struct request *r)
+{
+    security_work(r, cross_cluster_key_create);
+}
+
+void put_cross_cluster_key(struct request *r)
+{
+    security_work(r, cross_cluster_key_update);
+}

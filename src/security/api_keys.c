@@ -37,7 +37,7 @@ static bool about_own(const struct security_call *c)
 
 /* --- create --- */
 
-static struct err *check_key_name(const struct json *body, struct str *out)
+struct err *key_check_name(const struct json *body, struct str *out)
 {
     TRY(text_member(body, "name", out));
     if (!out->n)
@@ -76,7 +76,7 @@ static struct err *read_create(struct security_call *c, struct key_doc *d)
                           .realm_type = o.realm_type,
                           .created_ms = clock_wall_ms()};
     TRY(only_members(c->body, "api_key_request", members));
-    TRY(check_key_name(c->body, &d->name));
+    TRY(key_check_name(c->body, &d->name));
     TRY(key_read_expiration(c->body, d->created_ms, &d->expires_ms));
     TRY(metadata_member(c->body, "API key metadata keys", &d->metadata));
     TRY(rights_read(c->arena, json_get(c->body, "role_descriptors"), &own));
@@ -94,11 +94,7 @@ static char *base64_of(struct arena *arena, const void *p, size_t n, int variant
     return text;
 }
 
-struct fresh {
-    char id[32], secret[32];
-};
-
-static void make_secret(struct arena *arena, struct key_doc *d, struct fresh *f)
+void key_make_secret(struct arena *arena, struct key_doc *d, struct key_fresh *f)
 {
     unsigned char id[KEY_ID_BYTES], secret[KEY_SECRET_BYTES], hash[KEY_HASH_BYTES];
     randombytes_buf(id, sizeof id);
@@ -124,7 +120,7 @@ static size_t add_gone(const struct keys *keys, int64_t now_ms, struct key_chang
 
 #define GONE_AT_ONCE 64
 
-static struct err *store_new(struct security *s, struct security_call *c, const struct key_doc *d)
+struct err *key_store_new(struct security *s, struct arena *arena, const struct key_doc *d)
 {
     struct key_change v[1 + GONE_AT_ONCE];
     size_t n = 1;
@@ -133,7 +129,7 @@ static struct err *store_new(struct security *s, struct security_call *c, const 
         pthread_mutex_lock(&s->writing);
         struct keys *held = (struct keys *)cell_take(&s->keys);
         n += add_gone(held, d->created_ms, &v[1], GONE_AT_ONCE);
-        e = key_changes_publish(s, c->arena, v, n);
+        e = key_changes_publish(s, arena, v, n);
         pthread_mutex_unlock(&s->writing);
         counted_unref(&held->counted);
     }
@@ -141,21 +137,21 @@ static struct err *store_new(struct security *s, struct security_call *c, const 
     return e;
 }
 
-static void render_new(struct security_call *c, const struct key_doc *d, const struct fresh *f)
+void key_render_new(const struct key_doc *d, const struct key_fresh *f, struct json_out *w)
 {
     char both[80];
     size_t n = (size_t)snprintf(both, sizeof both, "%s:%s", f->id, f->secret);
     char encoded[sodium_base64_ENCODED_LEN(sizeof both, sodium_base64_VARIANT_ORIGINAL)];
     sodium_bin2base64(encoded, sizeof encoded, (unsigned char *)both, n,
                       sodium_base64_VARIANT_ORIGINAL);
-    json_obj(c->out);
-    json_key_cstr(c->out, "id", f->id);
-    json_key_str(c->out, "name", d->name);
+    json_obj(w);
+    json_key_cstr(w, "id", f->id);
+    json_key_str(w, "name", d->name);
     if (d->expires_ms)
-        json_key_i64(c->out, "expiration", d->expires_ms);
-    json_key_cstr(c->out, "api_key", f->secret);
-    json_key_cstr(c->out, "encoded", encoded);
-    json_end(c->out);
+        json_key_i64(w, "expiration", d->expires_ms);
+    json_key_cstr(w, "api_key", f->secret);
+    json_key_cstr(w, "encoded", encoded);
+    json_end(w);
     secret_wipe(both, sizeof both);
     secret_wipe(encoded, sizeof encoded);
 }
@@ -163,13 +159,13 @@ static void render_new(struct security_call *c, const struct key_doc *d, const s
 struct err *api_key_create(struct security *s, struct security_call *c)
 {
     struct key_doc d;
-    struct fresh fresh;
+    struct key_fresh fresh;
     TRY(read_create(c, &d));
-    make_secret(c->arena, &d, &fresh);
-    struct err *e = store_new(s, c, &d);
+    key_make_secret(c->arena, &d, &fresh);
+    struct err *e = key_store_new(s, c->arena, &d);
     if (!e) {
         log_info("API key created", LOG_S("id", d.id), LOG_S("user", d.username));
-        render_new(c, &d, &fresh);
+        key_render_new(&d, &fresh, c->out);
     }
     secret_wipe(&fresh, sizeof fresh);
     return e;

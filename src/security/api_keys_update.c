@@ -9,17 +9,21 @@
 #define MAX_IDS 10000
 
 /* Only the owner may, with his own credentials: the key takes his present rights as its ceiling. */
-static struct err *check_update(const struct user *u, const struct api_key *k, struct str id,
-                                int64_t now_ms)
+struct err *key_check_update(const struct user *u, const struct api_key *k, struct str id,
+                             bool cross_cluster)
 {
+    static const char *const types[] = {"rest", "cross_cluster"};
     if (!k || !key_owned_by(u, k))
         return err_new(ERR_NOT_FOUND, "no API key owned by requesting user found for ID [%.*s]",
                        STR_ARG(id));
     if (k->ended_ms)
         return err_new(ERR_ARGUMENT, "cannot update invalidated API key [%.*s]", STR_ARG(id));
-    if (key_expired(k, now_ms))
+    if (key_expired(k, clock_wall_ms()))
         return err_new(ERR_ARGUMENT, "cannot update expired API key [%.*s]", STR_ARG(id));
-    return NULL;
+    if (cross_cluster == (k->access.p != NULL))
+        return NULL;
+    return err_new(ERR_ARGUMENT, "cannot update API key of type [%s] while expected type is [%s]",
+                   types[!cross_cluster], types[cross_cluster]);
 }
 
 static struct err *read_update(struct security_call *c, const struct api_key *k, struct key_doc *d)
@@ -42,7 +46,22 @@ static bool same_doc(const struct api_key *k, struct arena *arena, const struct 
     struct key_doc old;
     key_doc_of(k, arena, &old);
     return old.expires_ms == new->expires_ms &&str_eq(old.metadata, new->metadata) &&
-           str_eq(old.own, new->own) && str_eq(old.limit, new->limit);
+           str_eq(old.own, new->own) && str_eq(old.limit, new->limit) &&
+           str_eq(old.access, new->access);
+}
+
+struct err *key_store_next(struct security *s, struct arena *arena, const struct api_key *k,
+                           const struct key_doc *next, bool *changed_out)
+{
+    struct key_change change = {0};
+    *changed_out = !same_doc(k, arena, next);
+    if (!*changed_out)
+        return NULL;
+    struct err *e = key_change_init(&change, next);
+    if (!e)
+        e = key_changes_publish(s, arena, &change, 1);
+    key_changes_deinit(&change, 1);
+    return e;
 }
 
 /* change->next stays NULL if there is nothing to change. */
@@ -51,7 +70,7 @@ static struct err *update_one(struct security_call *c, const struct keys *keys, 
 {
     struct key_doc d;
     const struct api_key *k = keys_find(keys, id);
-    TRY(check_update(c->user, k, id, clock_wall_ms()));
+    TRY(key_check_update(c->user, k, id, false));
     TRY(read_update(c, k, &d));
     return same_doc(k, c->arena, &d) ? NULL : key_change_init(change, &d);
 }

@@ -65,6 +65,8 @@ static struct err *read_members(struct api_key *k, const struct json *root)
         !json_is(json_get(root, "metadata"), JSON_OBJECT))
         return err_new(ERR_CORRUPT, "a member is missing");
     k->metadata = json_raw(json_get(root, "metadata"));
+    if (json_is(json_get(root, "access"), JSON_OBJECT))
+        k->access = json_raw(json_get(root, "access"));
     TRY(rights_read(k->arena, json_get(root, "role_descriptors"), &k->own));
     TRY(rights_read(k->arena, json_get(root, "limited_by"), &k->limit));
     narrow_by(&k->limits, &k->own);
@@ -126,6 +128,7 @@ void key_doc_of(const struct api_key *k, struct arena *arena, struct key_doc *ou
                             .metadata = k->metadata,
                             .own = render_rights(&k->own, arena),
                             .limit = render_rights(&k->limit, arena),
+                            .access = k->access,
                             .created_ms = k->created_ms,
                             .expires_ms = k->expires_ms,
                             .ended_ms = k->ended_ms};
@@ -147,6 +150,8 @@ void key_doc_render(const struct key_doc *d, struct buf *out)
     json_key_raw(&w, "metadata", d->metadata);
     json_key_raw(&w, "role_descriptors", d->own);
     json_key_raw(&w, "limited_by", d->limit);
+    if (d->access.p)
+        json_key_raw(&w, "access", d->access);
     json_end(&w);
 }
 
@@ -167,7 +172,7 @@ void key_render(const struct api_key *k, bool with_limited_by, struct usage *usa
     json_obj(w);
     json_key_str(w, "id", k->id);
     json_key_str(w, "name", k->name);
-    json_key_cstr(w, "type", "rest");
+    json_key_cstr(w, "type", k->access.p ? "cross_cluster" : "rest");
     json_key_i64(w, "creation", k->created_ms);
     if (k->expires_ms)
         json_key_i64(w, "expiration", k->expires_ms);
@@ -180,12 +185,14 @@ void key_render(const struct api_key *k, bool with_limited_by, struct usage *usa
     json_key_raw(w, "metadata", k->metadata);
     json_key(w, "role_descriptors");
     rights_render(&k->own, w);
-    if (with_limited_by) {
+    if (with_limited_by && !k->access.p) {
         json_key(w, "limited_by");
         json_arr(w);
         rights_render(&k->limit, w);
         json_end(w);
     }
+    if (k->access.p)
+        json_key_raw(w, "access", k->access);
     if (usage)
         render_used(k, usage, w);
     json_end(w);

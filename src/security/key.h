@@ -29,6 +29,9 @@ struct api_key {
     struct str metadata;          /* a JSON object */
     struct rights own, limit;
     struct usage_limits limits; /* the strictest of all these roles */
+    /* What a cross-cluster key opens to another cluster, a JSON object; p NULL: it is no such key.
+     * It authenticates nobody here. */
+    struct str access;
 };
 
 /* The digest of a key, bound to its id. */
@@ -40,6 +43,7 @@ void key_unref(const struct api_key *); /* NULL is fine */
 struct key_doc {
     struct str id, name, hash64, username, realm, realm_type, metadata;
     struct str own, limit; /* maps of descriptors */
+    struct str access;     /* p NULL: of no cross-cluster key */
     int64_t created_ms, expires_ms, ended_ms;
 };
 void key_doc_of(const struct api_key *, struct arena *, struct key_doc *out);

@@ -34,6 +34,23 @@ struct key_owner {
 struct key_owner key_owner_of(const struct user *);
 bool key_owned_by(const struct user *, const struct api_key *);
 
+/* What making a key takes, beside what is in its document. */
+struct key_fresh {
+    char id[32], secret[32]; /* secret; wipe it */
+};
+struct err *key_check_name(const struct json *body, struct str *out);
+void key_make_secret(struct arena *, struct key_doc *, struct key_fresh *);
+/* To the disk and into the table, together with forgetting keys that ended long ago. */
+struct err *key_store_new(struct security *, struct arena *, const struct key_doc *);
+void key_render_new(const struct key_doc *, const struct key_fresh *, struct json_out *);
+/* May the user change this key, which is asked for by this id (NULL: there is none), as one of this
+ * kind? */
+struct err *key_check_update(const struct user *, const struct api_key *, struct str id,
+                             bool cross_cluster);
+/* Stores the next form of a key unless nothing has changed, and says which. `writing` is held. */
+struct err *key_store_next(struct security *, struct arena *, const struct api_key *,
+                           const struct key_doc *, bool *changed_out);
+
 /* expiration of a body, as a time; 0: not there. */
 struct err *key_read_expiration(const struct json *body, int64_t now_ms, int64_t *out);
 /* The descriptors as they are stored. Never cut short: a key without descriptors has all that its

@@ -291,6 +291,10 @@ static struct err *check_key(const struct api_key *k, struct str id, struct str 
     key_hash(id, secret, hash);
     if (sodium_memcmp(hash, k->hash, sizeof hash) != 0)
         return key_refusal("invalid credentials for API key [$]", id);
+    if (k->access.p)
+        return key_refusal("authentication expected API key type of [rest], but API key [$] has "
+                           "type [cross_cluster]",
+                           id);
     if (key_expired(k, clock_wall_ms()))
         return key_refusal("api key is expired", id);
     return NULL;

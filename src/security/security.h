@@ -152,7 +152,7 @@ struct security_call {
 typedef struct err *security_op(struct security *, struct security_call *);
 
 security_op api_key_create, api_key_get, api_key_invalidate, api_key_update, api_key_query;
-security_op api_keys_update;
+security_op api_keys_update, cross_cluster_key_create, cross_cluster_key_update;
 /* `user`: whose it will be. */
 security_op token_create, token_invalidate, token_unsupported;
 security_op user_put, user_get, user_delete, user_password, user_enable, user_disable, user_query;
