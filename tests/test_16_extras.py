@@ -124,6 +124,22 @@ def test_embeddings_fall_back_within_one_model_only(server, upstream):
     assert "cannot be compared" in answer.reason
 
 
+def test_nobody_answers_for_an_endpoint_that_is_tried(server, upstream):
+    """Or a key that does not work would be taken."""
+    two(server, upstream)
+    no = Reply(401, {"error": {"message": "no"}})
+    upstream.script(no, no)
+    answer = server.put("/_inference/first/_update", {"service_settings": {"api_key": KEY + "-2"}})
+    assert (answer.status, "authentication" in answer.json["error"]["caused_by"]["reason"]) == (
+        400, True)
+    body = {"service": "openai", "service_settings": dict(MODEL, fallback=["second"])}
+    assert server.put("/_inference/completion/third", body).status == 400
+    assert targets(upstream) == ["/v1/chat/completions"] * 2
+    upstream.clear()
+    server.post("/_inference/completion/first", {"input": "hi"})
+    assert upstream.requests[0].headers["authorization"] == "Bearer " + KEY
+
+
 def test_floats_do_not_fall_back_to_bits(server, upstream):
     """Though as many: eight dimensions are one byte of bits."""
     cohere = {"api_key": KEY, "model_id": "m"}

@@ -154,11 +154,11 @@ static void flight_done(struct sink *sink, const struct result *result)
 
 /* --- fallback --- */
 
-/* Is it worth asking somebody else? When the endpoint has used up its own time it is, when the
- * caller's is over nobody waits. */
+/* Is it worth asking somebody else? A probe is about this endpoint alone. When the endpoint has
+ * used up its own time it is, when the caller's is over nobody waits. */
 static bool elsewhere(const struct flight *f, const struct err *e)
 {
-    if (f->began)
+    if (f->began || f->call->probe)
         return false;
     if (f->timed_out)
         return f->own_limit;
