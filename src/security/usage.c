@@ -169,11 +169,12 @@ static void row_idle(struct usage *u, struct row *r)
     u->idle[u->n_idle++] = r;
 }
 
+/* A month to come is kept: it is the clock that is wrong, and what was counted must not be lost. */
 static bool row_is_good(const struct row *r, uint32_t now)
 {
     return r->check && memchr(r->key, 0, KEY_ROOM) && memchr(r->endpoint, 0, ENDPOINT_ROOM) &&
-           r->check == check_of(r) && r->month <= now &&
-           months_between(r->month, now) < MONTHS_KEPT;
+           r->check == check_of(r) &&
+           (r->month > now || months_between(r->month, now) < MONTHS_KEPT);
 }
 
 /* Takes in what a segment holds; what is no row, or too old, is free. */
@@ -185,11 +186,7 @@ static void segment_read(struct usage *u, struct row *rows, uint32_t now)
             row_idle(u, r);
             continue;
         }
-        struct usage_key *k = row_know(u, r)->key;
-        if (r->month != now)
-            continue;
-        k->month = now;
-        k->tokens += r->in_tokens + r->out_tokens;
+        row_know(u, r);
     }
 }
 
@@ -347,11 +344,21 @@ static struct err *refuse(struct str key, int64_t wait_ms, const char *what, int
     return e;
 }
 
+static int64_t tokens_of(const struct usage_key *k, uint32_t month)
+{
+    int64_t tokens = 0;
+    for (const struct usage_row *r = k->rows; r; r = r->next)
+        if (r->at->month == month)
+            tokens += r->at->in_tokens + r->at->out_tokens;
+    return tokens;
+}
+
+/* Months need not follow each other: clocks are set, and threads read them at different times. */
 static void turn(struct usage_key *k, uint32_t month, int64_t wall_ms)
 {
     if (k->month != month) {
         k->month = month;
-        k->tokens = 0;
+        k->tokens = tokens_of(k, month);
     }
     if (wall_ms - k->minute_ms >= MINUTE_MS || wall_ms < k->minute_ms) {
         k->minute_ms = wall_ms;
@@ -432,14 +439,10 @@ static void render_row(const struct row *r, struct json_out *w)
 static void render_month(const struct usage_key *k, uint32_t month, struct json_out *w)
 {
     char name[16];
-    int64_t tokens = 0;
     snprintf(name, sizeof name, "%04u-%02u", (unsigned)month / 100, (unsigned)month % 100);
-    for (const struct usage_row *r = k->rows; r; r = r->next)
-        if (r->at->month == month)
-            tokens += r->at->in_tokens + r->at->out_tokens;
     json_key(w, name);
     json_obj(w);
-    json_key_i64(w, "tokens", tokens);
+    json_key_i64(w, "tokens", tokens_of(k, month));
     json_key(w, "endpoints");
     json_obj(w);
     for (const struct usage_row *r = k->rows; r; r = r->next)

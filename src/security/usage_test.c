@@ -122,6 +122,17 @@ static void over_the_turn_of_a_month(void **state)
     assert_true(call(&l, NOVEMBER + 30 * DAY, 1, 0));
 }
 
+/* A clock that is set, or two threads that read it around midnight, gives nobody a second budget.
+ */
+static void back_to_the_month_before(void **state)
+{
+    const struct usage_limits l = {.tokens_per_month = 10};
+    assert_true(call(&l, NOVEMBER, 6, 5));
+    assert_true(call(&l, NOVEMBER + 30 * DAY, 8, 3));
+    assert_false(call(&l, NOVEMBER, 1, 1));
+    assert_false(call(&l, NOVEMBER + 30 * DAY, 1, 1));
+}
+
 static void found_again(void **state)
 {
     const struct usage_limits l = {.tokens_per_month = 10};
@@ -130,6 +141,9 @@ static void found_again(void **state)
     assert_false(call(&l, NOVEMBER, 1, 1));
     open_at(NOVEMBER + 30 * DAY);
     assert_true(call(&l, NOVEMBER + 30 * DAY, 1, 1));
+    open_at(0); /* the machine has not set its clock yet */
+    open_at(NOVEMBER);
+    assert_false(call(&l, NOVEMBER, 1, 1));
 }
 
 /* Thirteen months later the row serves somebody else, and the file has not grown. */
@@ -215,6 +229,7 @@ int main(void)
         TEST(at_once),
         TEST(a_month),
         TEST(over_the_turn_of_a_month),
+        TEST(back_to_the_month_before),
         TEST(found_again),
         TEST(old_rows_are_used_again),
         TEST(long_names_stay_apart),
