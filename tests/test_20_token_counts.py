@@ -149,6 +149,7 @@ def test_rerank(kinds):
         body = {"query": text(ids[1:middle]), "input": [text(ids[middle + 1:-1])] * 3}
         assert kinds.post("/_inference/rerank/bert_rerank", body, auth=key.auth).status == 200
         assert key.tokens("bert_rerank") == 3 * len(ids)
+    assert kinds.delete("/_inference/bert_rerank").status == 200
 
 
 def test_sparse_embedding(kinds):
@@ -158,3 +159,4 @@ def test_sparse_embedding(kinds):
     body = {"input": [" ".join(words[i] for i in ids[1:-1]) for ids in rows]}
     assert kinds.post("/_inference/bert_sparse", body, auth=key.auth).status == 200
     assert key.tokens("bert_sparse") == sum(map(len, rows))
+    assert kinds.delete("/_inference/bert_sparse").status == 200

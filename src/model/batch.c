@@ -43,9 +43,25 @@ static struct sequence *place(const struct line *l, uint64_t turn)
     return p;
 }
 
+uint32_t queue_owner(struct queue *q, uint32_t id)
+{
+    struct queue_owner *idle = NULL;
+    for (uint32_t i = 0; i < QUEUE_OWNER_PLACES; i++) {
+        struct queue_owner *o = &q->owners[(id + i) % QUEUE_OWNERS];
+        if (o->id == id)
+            return (uint32_t)(o - q->owners);
+        if (!o->n_held && (!idle || o->next_turn < idle->next_turn))
+            idle = o;
+    }
+    if (!idle)
+        return id % QUEUE_OWNERS;
+    *idle = (struct queue_owner){.id = id};
+    return (uint32_t)(idle - q->owners);
+}
+
 void queue_put(struct queue *q, struct sequence *s)
 {
-    uint64_t *next = &q->next_turn[s->owner % QUEUE_OWNERS];
+    uint64_t *next = &q->owners[s->owner].next_turn;
     struct line *l = line_of(q, s);
     s->queued = true;
     s->turn = *next > q->turn ? *next : q->turn;

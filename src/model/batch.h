@@ -23,7 +23,7 @@ struct sequence {
     uint32_t n_tokens;
     uint32_t row;        /* of the document */
     bool search;         /* someone waits for it at a keyboard: input_type search */
-    uint32_t owner;      /* whose it is: a hash of the user or the API key */
+    uint32_t owner;      /* whose it is: of queue_owner */
     int64_t deadline_ms; /* clock_mono_ms scale; 0: none */
     int64_t since_ns;    /* when it was made, to tell how long it waited; clock_mono_ns scale */
     uint64_t turn;       /* the queue's own */
@@ -37,16 +37,23 @@ struct line {
 
 /* Start-time fair queueing (Goyal, Vin, Cheng 1996): time is counted in tokens. A sequence's turn
  * comes when its owner's earlier ones have had theirs, but no earlier than now. So whoever sends a
- * thousand texts at once waits behind himself, and somebody else's one text comes next. Owners that
- * share a slot share a turn. */
+ * thousand texts at once waits behind himself, and somebody else's one text comes next. */
 #define QUEUE_OWNERS 256
+/* Places where an owner may be; should all be of others who hold something, he shares one. */
+#define QUEUE_OWNER_PLACES 8
+
+struct queue_owner {
+    uint32_t id;
+    uint64_t next_turn;
+    size_t n_held; /* documents in the queue, or on their way: the deployment's own */
+};
 
 struct queue {
     struct line search, rest;   /* each in order of turns, then of arrival */
     unsigned searches_in_a_row; /* batches begun by a search while others waited */
     size_t n, n_tokens;         /* in both lines */
     uint64_t turn;              /* of the sequence that began the last batch */
-    uint64_t next_turn[QUEUE_OWNERS];
+    struct queue_owner owners[QUEUE_OWNERS];
 };
 
 /* Searches go first, as Elasticsearch has it, but of five batches one is begun by the others. */
@@ -69,6 +76,8 @@ struct batch_rules {
     double ms_per_token; /* as runs have taken; 0: not known */
 };
 
+/* Where in `owners` one is, by a hash of the user or the API key; stays while n_held is not 0. */
+uint32_t queue_owner(struct queue *, uint32_t id);
 void queue_put(struct queue *, struct sequence *);
 void queue_remove(struct queue *, struct sequence *); /* it must be queued */
 /* Empties it; the sequences are linked by next. */

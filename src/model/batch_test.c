@@ -187,6 +187,28 @@ static void one_text_does_not_wait_for_a_thousand(void **state)
     free(b);
 }
 
+static void owners_have_places_of_their_own(void **state)
+{
+    static struct queue q;
+    uint32_t same[QUEUE_OWNER_PLACES + 1]; /* who would all like to be in one place */
+    for (uint32_t i = 0; i <= QUEUE_OWNER_PLACES; i++) {
+        same[i] = queue_owner(&q, 7 + (i + 1) * QUEUE_OWNERS);
+        for (uint32_t k = 0; k < i && i < QUEUE_OWNER_PLACES; k++)
+            assert_int_not_equal(same[k], same[i]);
+        q.owners[same[i]].n_held++;
+        assert_int_equal(queue_owner(&q, 7 + QUEUE_OWNERS), same[0]);
+    }
+    assert_int_equal(same[QUEUE_OWNER_PLACES], 7); /* one too many: he shares */
+    q.owners[same[3]].n_held = 0;
+    q.owners[same[5]].n_held = 0;
+    q.owners[same[3]].next_turn = 10;
+    q.owners[same[5]].next_turn = 9;
+    assert_int_equal(queue_owner(&q, 7), same[5]);
+    assert_int_equal(q.owners[same[5]].next_turn, 0);
+    assert_int_equal(queue_owner(&q, 7 + 4 * QUEUE_OWNERS), same[3]); /* he is still there */
+    assert_int_equal(q.owners[same[3]].next_turn, 10);
+}
+
 static void owners_take_turns_by_tokens(void **state)
 {
     struct sequence s[12], long_one = {.n_tokens = 60, .row = 99, .owner = 'c', .cancelled = &live};
@@ -274,6 +296,7 @@ int main(void)
         cmocka_unit_test(removing_keeps_the_order),
         cmocka_unit_test(searches_go_first_but_not_always),
         cmocka_unit_test(one_text_does_not_wait_for_a_thousand),
+        cmocka_unit_test(owners_have_places_of_their_own),
         cmocka_unit_test(owners_take_turns_by_tokens),
         cmocka_unit_test(the_past_does_not_count),
         cmocka_unit_test(what_cannot_be_in_time_is_not_begun),

@@ -114,7 +114,7 @@ void deployment_unreserve(struct deployment *d, const struct flight *f, size_t n
 {
     d->n_reserved -= n;
     d->n_guests -= f->guest ? n : 0;
-    d->held[f->call->owner % QUEUE_OWNERS] -= n;
+    d->queue.owners[f->owner].n_held -= n;
     metric_add(METRIC_LOCAL_QUEUE, -(int64_t)n);
     if (d->draining && !d->n_reserved)
         pthread_cond_broadcast(&d->work); /* time to leave */

@@ -262,7 +262,7 @@ static struct err *lay_sequences(struct flight *f)
                                      .n_tokens = r->rows[row].n,
                                      .row = (uint32_t)row,
                                      .search = f->call->input.input_type == INPUT_SEARCH,
-                                     .owner = f->call->owner,
+                                     .owner = f->owner,
                                      .deadline_ms = f->call->deadline_ms,
                                      .since_ns = now_ns};
         }
@@ -459,7 +459,7 @@ static struct err *admit_at_zero(struct deployment *d, struct flight *f)
 static bool may_be_guest(const struct deployment *d, const struct flight *f)
 {
     size_t capacity = (size_t)d->queue_capacity, share = capacity / GUEST_SHARE;
-    size_t held = d->held[f->call->owner % QUEUE_OWNERS];
+    size_t held = d->queue.owners[f->owner].n_held;
     return held + f->n <= (share ? share : 1) && f->n <= capacity - d->n_guests;
 }
 
@@ -472,6 +472,7 @@ static struct err *admit(struct deployment *d, struct flight *f)
         return deployment_is_stopping(d);
     if (d->phase == FAILED)
         return deployment_is_failed(d);
+    f->owner = queue_owner(&d->queue, f->call->owner);
     f->guest = n_own && (n_own >= capacity || f->n > capacity - n_own);
     if (f->guest && !may_be_guest(d, f)) {
         d->numbers.rejected += (int64_t)f->n;
@@ -481,7 +482,7 @@ static struct err *admit(struct deployment *d, struct flight *f)
         TRY(admit_at_zero(d, f));
     d->n_reserved += f->n;
     d->n_guests += f->guest ? f->n : 0;
-    d->held[f->call->owner % QUEUE_OWNERS] += f->n;
+    d->queue.owners[f->owner].n_held += f->n;
     metric_add(METRIC_LOCAL_QUEUE, (int64_t)f->n);
     if (d->phase == STARTING || f->unplaced)
         wait_in_line(d, f);

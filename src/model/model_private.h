@@ -182,10 +182,9 @@ struct deployment {
     bool draining;       /* STOPPING, but what waits still runs */
     const char *failure; /* why it FAILED; interned */
     struct queue queue;
-    size_t n_reserved;         /* documents let in of which nothing has been taken to run */
-    size_t n_guests;           /* of those, beyond queue_capacity */
-    size_t held[QUEUE_OWNERS]; /* of n_reserved, by owner */
-    struct flight *pending;    /* calls that came before it had started, oldest first */
+    size_t n_reserved;      /* documents let in of which nothing has been taken to run */
+    size_t n_guests;        /* of those, beyond queue_capacity */
+    struct flight *pending; /* calls that came before it had started, oldest first */
     struct flight **pending_end;
     bool has_adaptive;
     struct adaptive adaptive;
@@ -324,8 +323,9 @@ struct flight {
     const struct head *head;       /* of an endpoint's call */
     struct nlp_config config;
     struct document *documents;
-    size_t n;   /* documents */
-    bool guest; /* let in though the queue was full; d->lock */
+    size_t n;       /* documents */
+    bool guest;     /* let in though the queue was full; d->lock */
+    uint32_t owner; /* in the queue */
     struct sequence *sequences;
     size_t n_sequences;
     atomic_size_t bytes;       /* kept */
