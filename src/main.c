@@ -288,9 +288,13 @@ static struct err *open_security(struct server *s)
                        "can reach; set [security.allow_insecure] to true if that is meant",
                        c->http_host);
     char *printed = NULL;
-    TRY(security_open(s->store, s->pool, c->security_enabled, getenv("ELASTIC_PASSWORD"), &printed,
-                      &s->security));
+    char *first = getenv("ELASTIC_PASSWORD");
+    struct err *e =
+        security_open(s->store, s->pool, c->security_enabled, first, &printed, &s->security);
+    if (first)
+        secret_wipe(first, strlen(first)); /* the kernel shows what lies there as the environment */
     unsetenv("ELASTIC_PASSWORD");
+    TRY(e);
     security_set_token_ms(s->security, c->token_timeout);
     TRY(keep_usage(s));
     if (printed) {

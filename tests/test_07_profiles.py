@@ -124,8 +124,8 @@ def test_labels_and_data(people):
     assert (missing.status, missing.type, missing.reason) == (
         404, "document_missing_exception", "[profile_u_x_0]: document missing")
     for i in range(3):
-        answer = people.put(path, {"data": {f"big{i}": "x" * 900_000}})
-    assert answer.status == 413 and len(get("?data=big1")["data"]["big1"]) == 900_000
+        answer = people.put(path, {"data": {f"big{i}": "x" * 400_000}})
+    assert answer.status == 413 and len(get("?data=big1")["data"]["big1"]) == 400_000
     people.kill()
     people.start()
     assert get("?data=app3")["data"] == {"app3": 1} and get()["labels"]["direction"] == "north"

@@ -162,3 +162,33 @@ def test_off_is_the_default(server):
     server.get("/")
     assert not os.path.exists(os.path.join(server.data, "audit.json"))
     assert PASSWORD  # the marker that no line may hold is in every password
+
+
+def test_services_and_what_is_done_for_others(audited):
+    server = audited
+    path = "/_security/service/elastic/kibana/credential/token/t1"
+    value = server.post(path).json["token"]["value"]
+    (line,) = fresh(server, 1)
+    assert (line["url.path"], line["action"], line["http.status"]) == (
+        path, "cluster:admin/xpack/security/service_account/token/create", 200)
+    assert value not in json.dumps(line)
+    server.get("/", auth="Bearer " + value)
+    server.get("/", auth="Bearer " + value[:-4] + "AAAA")
+    server.delete(path)
+    good, bad, _ = fresh(server, 3)
+    assert (good["user.name"], good["user.realm"], good["authentication.type"], good["authentication.token.name"]) == (
+        "elastic/kibana", "_service_account", "TOKEN", "t1")
+    assert (bad["event.action"], bad["user.name"], bad["authentication.token.name"], bad["http.status"]) == (
+        "authentication_failed", "elastic/kibana", "t1", 401)
+    server.put("/_security/user/juan", {"password": "pw-" + MARK, "roles": ["superuser"]})
+    given = {"username": "juan", "password": "pw-" + MARK}
+    server.post("/_security/oauth2/token", {"grant_type": "password", **given})
+    server.post("/_security/profile/_activate", {"grant_type": "password", **given})
+    server.post("/_security/api_key/grant", {"grant_type": "password", **given, "api_key": {"name": "k"}})
+    server.post("/_security/oauth2/token", {"grant_type": "password", "username": "juan", "password": "wrong-" + MARK})
+    made = fresh(server, 5)[1:]
+    assert [(m["user.name"], m["event.outcome"], m["http.status"]) for m in made] == [
+        ("elastic", "success", 200)] * 3 + [("elastic", "failure", 401)]
+    with open(os.path.join(server.data, "audit.json")) as f:
+        text = f.read()
+    assert MARK not in text and value not in text

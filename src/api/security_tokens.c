@@ -23,10 +23,9 @@ static void authenticated(void *ctx, const struct user *user, struct err *e)
         reply_err(r, e);
         return;
     }
-    /* He takes the caller's place, who has been authorized; one reference is held either way. */
-    user_unref(r->user);
-    r->user = user;
+    /* It is done in his name, and it is the caller's doing: the audit log says so. */
     security_work_as(r, g->op, user, g->body);
+    user_unref(user);
 }
 
 static void grant_start(struct request *r, security_op *op, const struct json *body,

@@ -29,6 +29,7 @@ static void ran(void *arg)
     struct err *e = k->err;
     struct buf out = k->out;
     int status = k->call.status;
+    user_unref(k->call.user);
     arena_free(k->call.arena); /* k lives in it */
     if (!request_back(r)) {
         err_free(e);
@@ -89,6 +90,7 @@ void security_work_as(struct request *r, security_op *op, const struct user *use
     }
     reply_buf_init(&k->out);
     json_out_init(&k->w, &k->out);
+    user_ref(user);
     request_hold(r);
     pool_run(r->api->parts.pool, r->http->loop, run, ran, k);
 }

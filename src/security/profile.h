@@ -10,7 +10,7 @@
 #include "map.h"
 
 #define PROFILE_UID_CHARS 49
-#define PROFILE_MAX_BYTES ((size_t)2 << 20) /* of one profile, labels and data included */
+#define PROFILE_MAX_BYTES ((size_t)1 << 20) /* of one profile, labels and data included */
 
 struct profile {
     struct str uid, username, realm;
