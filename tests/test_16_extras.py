@@ -124,6 +124,16 @@ def test_embeddings_fall_back_within_one_model_only(server, upstream):
     assert "cannot be compared" in answer.reason
 
 
+def test_an_endpoint_whose_limit_is_used_up_falls_back(server, upstream):
+    server.make("completion", "second", "cohere", {"api_key": KEY, "model_id": "command-a"})
+    server.make("completion", "first", "openai",  # the trial takes the only turn of this minute
+                dict(MODEL, fallback=["second"], rate_limit={"requests_per_minute": 1}))
+    upstream.clear()
+    answer = server.post("/_inference/completion/first", {"input": "hi"})
+    assert answer.json == {"completion": [{"result": reply_text("hi")}]}
+    assert targets(upstream) == ["/v2/chat"]
+
+
 def test_nobody_answers_for_an_endpoint_that_is_tried(server, upstream):
     """Or a key that does not work would be taken."""
     two(server, upstream)

@@ -429,6 +429,16 @@ static void upstream_no_room(struct upstream *up)
                               STR_ARG(endpoint_id(up)), (unsigned)limit_group_name(group)));
 }
 
+/* Where another endpoint may answer, nobody waits for a turn that comes too late. */
+static void upstream_too_late(struct upstream *up)
+{
+    metric_add(METRIC_RATE_LIMITED, 1);
+    upstream_fail(up, err_new(ERR_TOO_MANY,
+                              "Failed to execute task for inference id [%.*s] because its rate "
+                              "limit leaves no turn before the request times out",
+                              STR_ARG(endpoint_id(up))));
+}
+
 static void turn_told(void *ctx, enum limit_answer answer)
 {
     struct upstream *up = ctx;
@@ -457,7 +467,9 @@ static void wait_turn(struct upstream *up, struct limit_group *group, int64_t no
         upstream_begin(up);
     else if (answer == LIMIT_FULL)
         upstream_no_room(up);
-    /* LIMIT_TOO_LATE: as Elasticsearch's queued tasks do, it waits for its deadline. */
+    else if (answer == LIMIT_TOO_LATE && extras_of(call->endpoint)->n_fallback && !call->probe)
+        upstream_too_late(up);
+    /* Else LIMIT_TOO_LATE: as Elasticsearch's queued tasks do, it waits for its deadline. */
 }
 
 static void take_turn(struct upstream *up)
