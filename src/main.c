@@ -548,6 +548,7 @@ static void run_all(struct server *s)
 /* The order is that of who may still call whom. */
 static void close_all(struct server *s)
 {
+    models_quiesce(s->models);
     pool_free(s->pool);
     models_free(s->models);
     packages_close(s->packages);

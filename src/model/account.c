@@ -236,21 +236,24 @@ struct err *account_open(struct deployment *d, int n)
     return err;
 }
 
-/* With m->lock held: how many of n there is room for, at least as many as there are. */
-static int most_that_fit(struct deployment *d, int n, enum account_rule rule)
+/* With m->lock held: how many of n it may have, at least as many as it has. */
+static struct err *find_room(struct deployment *d, int n, enum account_rule rule, int *out)
 {
     struct division v;
-    int before = d->claimed;
+    int before = d->claimed, most = n;
     uint64_t used = used_by_others(d->models, d);
-    while (n > before && !has_memory(d, n, used))
-        n = rule == ACCOUNT_WHAT_FITS ? n - 1 : before;
-    if (rule == ACCOUNT_WITH_THE_REST_LATER)
-        return n;
-    d->claimed = n;
+    while (most > before && !has_memory(d, most, used))
+        most = rule == ACCOUNT_WHAT_FITS ? most - 1 : before;
+    d->claimed = most;
     divide(d->models, &v);
     d->claimed = before;
     int given = given_to(&v, d);
-    return given > before ? given : before;
+    if (given < 0)
+        return deployment_is_stopping(d);
+    if (rule != ACCOUNT_WITH_THE_REST_LATER)
+        most = given > before ? given : before;
+    *out = most;
+    return !given || (most < n && rule != ACCOUNT_WHAT_FITS) ? not_all(true) : NULL;
 }
 
 struct err *account_grow(struct deployment *d, int n, enum account_rule rule, int *out)
@@ -259,17 +262,14 @@ struct err *account_grow(struct deployment *d, int n, enum account_rule rule, in
     struct division v;
     struct deployment *more[DEPLOYMENTS_MAX + 1];
     pthread_mutex_lock(&m->lock);
-    int fit = most_that_fit(d, n, rule);
-    bool refused = fit < n && rule != ACCOUNT_WHAT_FITS;
-    if (refused)
-        fit = d->claimed;
-    d->claimed = fit;
+    struct err *err = find_room(d, n, rule, out);
+    if (!err)
+        d->claimed = *out;
     divide(m, &v);
     size_t n_more = settle(m, &v, d, more);
     pthread_mutex_unlock(&m->lock);
     fill(m, more, n_more);
-    *out = fit;
-    return refused ? not_all(true) : NULL;
+    return err;
 }
 
 static void change(struct deployment *d, bool leaves, int n)

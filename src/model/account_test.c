@@ -181,6 +181,30 @@ static void what_comes_by_itself_shares(void **state)
     end();
 }
 
+/* Whoever waits for an allocation that there is no memory for is told so. */
+static void no_memory_to_wake_up(void **state)
+{
+    struct models_options o = {
+        .path = root, .processors = 4, .queue_capacity = 10, .memory_bytes = UINT64_C(400) << 20};
+    w = (struct world){.loop = loop_new(0), .pool = pool_new(2)};
+    w.models = models_new(&o, w.pool);
+    start_adaptive("a", 0);
+    change("a", (struct deployment_change){.has_number = true, .number = 0, .by_scaler = true});
+    start_api("b", 1, 1); /* 270 MB */
+    ok();
+    for (int i = 0; i < 3; i++) {
+        struct asked *a = ask("a", 1, "a");
+        until_all_are_back();
+        expect_failure(a, 429, "there are not enough resources to provide all requested");
+    }
+    stop_now("b");
+    struct asked *a = ask("a", 1, "a");
+    until_all_are_back();
+    assert_int_equal(a->done, 1);
+    forget(a);
+    end();
+}
+
 /* Deployments come, grow and go while calls run on all of them. */
 static void no_more_run_than_there_are(void **state)
 {
@@ -274,6 +298,7 @@ int main(void)
         cmocka_unit_test(the_rest_comes_later),
         cmocka_unit_test(a_start_that_fails_leaves_its_part),
         cmocka_unit_test(what_comes_by_itself_shares),
+        cmocka_unit_test(no_memory_to_wake_up),
         cmocka_unit_test(no_more_run_than_there_are),
         cmocka_unit_test(low_priority_is_answered),
         cmocka_unit_test(all_at_once),

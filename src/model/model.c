@@ -82,13 +82,22 @@ void models_reap(struct models *m)
     allocations_free(a);
 }
 
+void models_quiesce(struct models *m)
+{
+    if (!m)
+        return;
+    steward_stop(m->steward);
+    pthread_mutex_lock(&m->lock);
+    m->ending = true;
+    pthread_mutex_unlock(&m->lock);
+}
+
 static struct deployment *take_any(struct models *m)
 {
     struct str id;
     void *d = NULL;
     size_t i = 0;
     pthread_mutex_lock(&m->lock);
-    m->ending = true;
     if (map_next(m->deployments, &i, &id, &d))
         map_take(m->deployments, ((struct deployment *)d)->id);
     pthread_mutex_unlock(&m->lock);
@@ -99,6 +108,7 @@ void models_free(struct models *m)
 {
     if (!m)
         return;
+    models_quiesce(m);
     steward_free(m->steward);
     for (struct deployment *d; (d = take_any(m));) {
         deployment_end(d, false, NULL);

@@ -53,7 +53,9 @@ struct model_info {
 struct models *models_new(const struct models_options *, struct pool *);
 /* Starts again what was started through the API: before the loops run. */
 struct err *models_load(struct models *, struct loop *);
-void models_free(struct models *); /* after the loops stopped: fails what waits, joins threads */
+/* Before the pool is freed: nothing of its own accord is given to it from here on. */
+void models_quiesce(struct models *); /* NULL is fine */
+void models_free(struct models *);    /* after the loops stopped: fails what waits, joins threads */
 
 /* Looks without loading weights. Blocking: pool only. Unknown or unsafe id:
  * ERR_NOT_FOUND "No known trained model with model_id [x]"; broken: ERR_ARGUMENT naming the file.

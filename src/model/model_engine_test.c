@@ -257,6 +257,7 @@ static void rows_are_the_same_bits_in_any_company(void **state)
         arena_free(alone[i]->call.arena);
         free(alone[i]);
     }
+    models_quiesce(m);
     pool_free(pool);
     models_free(m);
     loop_free(l);

@@ -102,6 +102,7 @@ static inline void end(void)
 {
     fake_hold(false);
     fake_fail_runs(false);
+    models_quiesce(w.models);
     pool_free(w.pool);
     models_free(w.models);
     assert_int_equal(fake_sessions(), 0);

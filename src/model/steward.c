@@ -210,13 +210,20 @@ struct steward *steward_new(struct models *m, int64_t interval_ms, int64_t coold
     return s;
 }
 
-void steward_free(struct steward *s)
+void steward_stop(struct steward *s)
 {
     pthread_mutex_lock(&s->lock);
+    bool stopped = s->ending;
     s->ending = true;
     pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
-    pthread_join(s->thread, NULL);
+    if (!stopped)
+        pthread_join(s->thread, NULL);
+}
+
+void steward_free(struct steward *s)
+{
+    steward_stop(s);
     pthread_cond_destroy(&s->wake);
     pthread_mutex_destroy(&s->lock);
     free(s);

@@ -13,7 +13,9 @@ struct deployment;
 
 struct steward *steward_new(struct models *, int64_t interval_ms, int64_t cooldown_ms,
                             int64_t zero_after_ms);
-/* Joins the thread. Before deployments end. */
+/* Joins the thread; may still be woken. Twice is fine. */
+void steward_stop(struct steward *);
+/* Stopped or not. Before deployments end. */
 void steward_free(struct steward *);
 /* There is something to look at: a deployment with adaptive allocations, or a call that waits for
  * one to be woken. Thread: any. */
