@@ -167,6 +167,17 @@ def test_dimensions_that_the_model_does_not_have(client, models):
     assert "[dimensions] must be [8]" in str(e.value)
 
 
+@pytest.mark.parametrize("model, more, text", [
+    ("chat", {"response_format": {"type": "json_object"}}, "[response_format]"),
+    ("chat", {"functions": [{"name": "f", "parameters": {}}]}, "[functions]"),
+    ("chat", {"n": 2}, "[n]"), ("plain", {"tools": TOOLS}, "[tools] need a model")])
+def test_what_would_change_the_answer_is_not_ignored(client, models, upstream, model, more, text):
+    with pytest.raises(openai.BadRequestError) as e:
+        client.chat.completions.create(model=model, messages=[{"role": "user", "content": "x"}],
+                                       **more)
+    assert text in str(e.value) and not upstream.requests
+
+
 def test_a_completion_endpoint_chats_too(client, models):
     ask = dict(model="plain", messages=[{"role": "user", "content": "hi"}])
     answer = client.chat.completions.create(**ask)

@@ -313,6 +313,25 @@ static struct err *put_prompt(struct translation *t, const struct json *body)
     return empty ? err_status(400, "[messages] must hold a text") : NULL;
 }
 
+/* What decides on the form of the answer and would not be heard of must not seem to be heard. */
+static struct err *check_form(const struct json *body, const struct endpoint *ep)
+{
+    const struct json *form = json_get(body, "response_format");
+    const struct json *tools = json_get(body, "tools");
+    struct str type = {0};
+    json_str(json_get(form, "type"), &type);
+    if (!json_is_null(form) && !str_eq(type, STR("text")))
+        return err_status(400, "[response_format] must be [text]");
+    if (!json_is_null(json_get(body, "functions")))
+        return err_status(400, "[functions] is not supported, use [tools]");
+    if (ep->task == TASK_COMPLETION && json_is(tools, JSON_ARRAY) && tools->n)
+        return err_status(400,
+                          "[tools] need a model that does [chat_completion], [%.*s] does "
+                          "[completion]",
+                          STR_ARG(ep->id));
+    return NULL;
+}
+
 static struct err *chat_read(struct infer *inf)
 {
     struct request *r = inf->request;
@@ -331,6 +350,7 @@ static struct err *chat_read(struct infer *inf)
     json_i64(json_get(r->body, "n"), &n);
     if (n != 1)
         return err_status(400, "[n] must be [1], was [%lld]", (long long)n);
+    TRY(check_form(r->body, inf->call.endpoint));
     json_bool(json_get(r->body, "stream"), &inf->events);
     json_bool(json_path(r->body, "stream_options", "include_usage", NULL), &own->include_usage);
     inf->call.whole = !inf->events;
