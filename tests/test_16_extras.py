@@ -124,6 +124,16 @@ def test_embeddings_fall_back_within_one_model_only(server, upstream):
     assert "cannot be compared" in answer.reason
 
 
+def test_a_fallback_has_a_model_of_its_own(server, upstream):
+    server.make("chat_completion", "second", "cohere", {"api_key": KEY, "model_id": "command-a"})
+    server.make("chat_completion", "first", "openai", dict(MODEL, fallback=["second"]))
+    upstream.clear()
+    upstream.script(Reply(401, {"error": {"message": "no"}}))
+    server.stream("/_inference/chat_completion/first/_stream", {
+        "messages": [{"role": "user", "content": "hi"}], "model": "gpt-other"}).all()
+    assert [r.json["model"] for r in upstream.requests] == ["gpt-other", "command-a"]
+
+
 def test_an_endpoint_whose_limit_is_used_up_falls_back(server, upstream):
     server.make("completion", "second", "cohere", {"api_key": KEY, "model_id": "command-a"})
     server.make("completion", "first", "openai",  # the trial takes the only turn of this minute

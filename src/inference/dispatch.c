@@ -169,6 +169,17 @@ static bool elsewhere(const struct flight *f, const struct err *e)
     return endpoint_is_local(f->call->endpoint) && (e->kind == ERR_NOT_FOUND || e->status == 409);
 }
 
+/* A model that the caller names is one of the endpoint asked for: another has its own. */
+static const struct chat *without_model(const struct chat *chat, struct arena *arena)
+{
+    if (!chat || !chat->model.p)
+        return chat;
+    struct chat *copy = arena_alloc(arena, sizeof *copy);
+    *copy = *chat;
+    copy->model = (struct str){0};
+    return copy;
+}
+
 /* Makes the call one on `other`, if that can answer it. */
 static bool take_over(struct flight *f, struct endpoint *other)
 {
@@ -188,6 +199,7 @@ static bool take_over(struct flight *f, struct endpoint *other)
         in.texts = arena_array(call->arena, in.n_texts, sizeof *in.texts);
         memcpy(in.texts, f->asked.texts, in.n_texts * sizeof *in.texts);
     }
+    in.chat = without_model(in.chat, call->arena);
     endpoint_unref(f->other);
     f->other = other;
     call->endpoint = other;
