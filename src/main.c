@@ -430,7 +430,8 @@ static struct err *open_api(struct server *s)
                             .max_content_length = (size_t)c->http_max_content_length,
                             .processors = s->processors,
                             .memory_bytes = machine_memory(),
-                            .ml_memory_bytes = ml_memory(c)};
+                            .ml_memory_bytes = ml_memory(c),
+                            .slow_ms = c->slow_call};
     struct api_parts parts = {.inference = s->inference,
                               .models = s->models,
                               .registry = s->registry,

@@ -139,6 +139,24 @@ def test_a_client_that_leaves_gives_its_place_back(server, limited):
     assert answer.status == 200
 
 
+def test_slow_calls_are_logged_without_contents(spawn):
+    server = spawn({"inference.slow_call_threshold": "100ms"})
+    with elasticsearch.Elasticsearch(server.url, basic_auth=("elastic", PASSWORD), max_retries=0) as es:
+        upload(es, EMBED, MODEL)
+        start(es, MODEL, deployment_id=DEPLOYMENT)
+    docs = {"docs": [{"text_field": "the secret question "}]}
+    path = f"/_ml/trained_models/{MODEL}/_infer"
+    assert server.post(path, docs, check=False).status == 200
+    docs["docs"] = [{"text_field": f"the secret question {i} " * 100} for i in range(4000)]
+    answer = server.post(path + "?timeout=150ms", docs, headers={"x-opaque-id": "me"}, check=False)
+    assert answer.status == 408
+    server.stop()
+    (line,) = [line for line in server.log_lines() if line["message"] == "slow inference call" and line["documents"] > 1]
+    assert (line["deployment_id"], line["model_id"], line["documents"]) == (DEPLOYMENT, MODEL, 4000)
+    assert line["took_ms"] >= 100 and line["status"] == 408 and line["x_opaque_id"] == "me"
+    assert "secret" not in server.log()
+
+
 def test_a_key_for_some_endpoints_reaches_no_others_by_their_deployments(server):
     """Deployments of endpoints are theirs: neither asked, changed nor stopped past a key's list. Those of
     no endpoint are for whoever has the privilege."""

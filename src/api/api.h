@@ -26,6 +26,7 @@ struct api_options {
     int processors;           /* for _ml/info and _stats */
     uint64_t memory_bytes;    /* of the machine or the container */
     uint64_t ml_memory_bytes; /* what deployments may need of it */
+    int64_t slow_ms;          /* _infer that takes as long is logged; 0: none */
 };
 
 struct models;

@@ -2,6 +2,7 @@
 #include "body.h"
 #include "clock.h"
 #include "deployments.h"
+#include "log.h"
 #include "reply.h"
 
 #define DEFAULT_TIMEOUT_MS 10000
@@ -12,6 +13,8 @@ struct ml_infer {
     struct request *request;
     struct loop_timer timer, cancel_soon;
     struct usage_pass pass; /* of the caller's API key */
+    struct str answers; /* the deployment that answers, or the model of trees; p NULL: unknown */
+    int64_t began_ns;
     bool timed_out;
 };
 
@@ -57,6 +60,7 @@ static struct err *admit(struct infer_docs *docs, struct str deployment_id)
 {
     struct ml_infer *m = (struct ml_infer *)docs;
     struct request *r = m->request;
+    m->answers = arena_dup(r->arena, deployment_id);
     TRY(deployment_authorize(r, deployment_id, false));
     return security_admit(r->api->parts.security, r->user, deployment_id, &m->pass);
 }
@@ -70,6 +74,21 @@ static void settle(struct ml_infer *m, bool answered)
 }
 
 /* --- the end --- */
+
+/* As for calls of endpoints: never what it was about. */
+static void log_slow(const struct ml_infer *m, int status)
+{
+    const struct request *r = m->request;
+    int64_t ms = (clock_mono_ns() - m->began_ns) / 1000000;
+    int64_t slow_ms = r->api->options.slow_ms;
+    struct str id = {0};
+    if (!slow_ms || ms < slow_ms)
+        return;
+    http_header_get(r->http->headers, STR("x-opaque-id"), &id);
+    log_warn("slow inference call", LOG_S("deployment_id", m->answers),
+             LOG_S("model_id", request_param(r, "model_id")), LOG_I("documents", m->docs.docs->n),
+             LOG_I("took_ms", ms), LOG_I("status", status), LOG_S("x_opaque_id", id));
+}
 
 static void answer(struct ml_infer *m)
 {
@@ -102,6 +121,7 @@ static void infer_done(struct infer_docs *docs, struct err *e)
         err_free(e);
         e = err_status(408, "timeout [%.*s] waiting for inference result", STR_ARG(time));
     }
+    log_slow(m, e ? e->status : 200);
     if (e)
         reply_err(r, e);
     else
@@ -152,6 +172,7 @@ void post_ml_infer(struct request *r)
 {
     struct ml_infer *m = arena_alloc(r->arena, sizeof *m);
     m->request = r;
+    m->began_ns = clock_mono_ns();
     m->docs.admit = admit;
     m->docs.done = infer_done;
     struct err *e = infer_read(r, m);
