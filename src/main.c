@@ -404,6 +404,7 @@ static struct err *open_inference(struct server *s)
                    .max_total_connections = c->max_total_connections,
                    .max_route_connections = c->max_route_connections,
                    .max_idle_ms = c->max_idle,
+                   .http2 = c->upstream_http2 ? CLIENT_HTTP2_OFFERED : CLIENT_HTTP2_NEVER,
                    .ca_file = c->upstream_ca[0] ? c->upstream_ca : NULL},
     };
     struct inference_parts parts = {.store = s->store,

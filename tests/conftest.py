@@ -7,6 +7,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
+import http2  # noqa: E402
 import inferd  # noqa: E402
 from upstream import Upstream  # noqa: E402
 
@@ -14,12 +15,22 @@ from upstream import Upstream  # noqa: E402
 def pytest_addoption(parser):
     parser.addoption("--slow-binary", action="store_true",
                      help="the binary has sanitizers: wait longer, repeat less")
+    parser.addoption("--http2", action="store_true",
+                     help="the scripted provider speaks HTTP/2 behind TLS")
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "http1: about the bytes or the connections of HTTP/1.1")
     if config.getoption("--slow-binary"):
         inferd.FACTOR = 6
         config._inicache["timeout"] = "360"
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--http2"):
+        for item in items:
+            if item.get_closest_marker("http1"):
+                item.add_marker(pytest.mark.skip(reason="about HTTP/1.1"))
 
 
 @pytest.fixture(scope="session")
@@ -28,8 +39,13 @@ def slow_binary(request):
 
 
 @pytest.fixture(scope="session")
-def the_upstream():
-    return Upstream()
+def the_upstream(request, tmp_path_factory):
+    upstream = Upstream()
+    if request.config.getoption("--http2"):
+        pki = http2.make_pki(tmp_path_factory.mktemp("pki"))
+        upstream.url = http2.Gate(upstream.port, pki).url
+        inferd.SETTINGS["inference.upstream.certificate_authorities"] = str(pki / "ca.pem")
+    return upstream
 
 
 @pytest.fixture

@@ -146,6 +146,9 @@ class EventStream:
         self.connection.close()
 
 
+SETTINGS = {}  # of every server, unless a story says otherwise
+
+
 class Inferd:
     def __init__(self, folder, settings=None, upstream=None, env=None, password=PASSWORD,
                  config=None):
@@ -163,6 +166,7 @@ class Inferd:
                 self.settings[f"inference.upstream.{s}.base_url"] = upstream.url
             for s in PREFIXED:
                 self.settings[f"inference.upstream.{s}.base_url"] = f"{upstream.url}/{s}"
+        self.settings.update(SETTINGS)
         self.settings.update(settings or {})
         self.env, self.password, self.config = dict(env or {}), password, config
         self.process = None

@@ -265,7 +265,8 @@ def test_retry_after_never_outlasts_the_call(server, upstream, embed):
     Reply(200, "garbage"), Reply(200, "{}"), Reply(200, '{"data": ['),
     Reply(200, '{"data": []}'), Reply(200, {"data": [{"embedding": "text"}]}),
     Reply(200, {"data": [{"embedding": [1, "2"]}]}), Reply(200, b"\xff\xfe"),
-    Reply(200, {"data": []}, length=100, close=True), Reply(raw=b"HTTP/1.1 200 OK\r\nbroken"),
+    Reply(200, {"data": []}, length=100, close=True),
+    pytest.param(Reply(raw=b"HTTP/1.1 200 OK\r\nbroken"), marks=pytest.mark.http1),
     Reply(raw=b"not http\r\n\r\n"), Reply(raw=b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"),
 ], ids=repr)
 def test_what_is_tried_again(server, upstream, embed, first):
@@ -352,6 +353,7 @@ def test_interim_and_odd_but_legal_answers(server, upstream, embed):
         assert answer.json == {"text_embedding": [{"embedding": [0.5]}]}
 
 
+@pytest.mark.http1
 def test_connections_are_used_again_and_dead_ones_replaced(server, upstream, embed):
     for _ in range(6):
         assert server.post(embed, {"input": "x"}).status == 200

@@ -180,7 +180,7 @@ def relays():
 
 
 def port_of(upstream):
-    return int(upstream.url.rsplit(":", 1)[1])
+    return upstream.port
 
 
 def refusal(server, settings, text, status=400):

@@ -26,7 +26,7 @@ need_packages() {
         "${missing[@]}" >/dev/null
 }
 
-build_packages=(gcc libc6-dev meson ninja-build pkg-config libcurl4-openssl-dev libssl-dev libsodium-dev
+build_packages=(gcc libc6-dev meson ninja-build pkg-config libcurl4-openssl-dev libnghttp2-dev libssl-dev libsodium-dev
     libsqlite3-dev libyaml-dev libicu-dev zlib1g-dev ca-certificates)
 test_packages=(libcmocka-dev python3-venv)
 clang_packages=(clang llvm libclang-rt-14-dev)

@@ -1,8 +1,9 @@
 /* client: calls, their slots and their time. See client_private.h for the other files.
  *
- * A call needs a slot to run: at most max_total_connections in all and max_route_connections per
- * route. Calls without one wait here, per route, so that many for a busy host do not hold up those
- * for an idle one.
+ * A call needs a connection to run: of its own, and for that a slot, of which there are
+ * max_total_connections in all and max_route_connections per route; or one over HTTP/2 that has
+ * room for it. Calls without one wait here, per route, so that many for a busy host do not hold up
+ * those for an idle one.
  *
  * A warm call is written to its connection from within client_send, and `done` is told from within
  * the event that brings the last bytes. Whatever fails on the way is told a little later, from
@@ -15,7 +16,7 @@
 #define KEEP_BODY_BYTES (64u << 10) /* a pooled call keeps no larger buffer */
 #define MAX_ROUNDS      8           /* then the loop's other work gets its turn */
 
-/* --- slots --- */
+/* --- connections for calls --- */
 
 static bool has_slot(const struct client *c, const struct route *r)
 {
@@ -23,24 +24,45 @@ static bool has_slot(const struct client *c, const struct route *r)
            r->active < c->options.max_route_connections;
 }
 
+/* One that opens will be shared, so no second one opens beside it. */
+static bool can_begin(const struct client_call *call)
+{
+    struct way *w = call->way;
+    if (h2_with_room(w))
+        return true;
+    return !(w->route->speaks_h2 && w->opening) && has_slot(call->client, w->route);
+}
+
 static void take_slot(struct client_call *call)
 {
-    struct client *c = call->client;
-    c->active++;
+    call->slot = true;
+    call->client->active++;
     call->way->route->active++;
+}
+
+static void begin(struct client_call *call)
+{
     call->state = CALL_RUNNING;
-    list_push(&c->running, &call->link);
-    struct connection *k = idle_take(call->way);
+    list_push(&call->client->running, &call->link);
+    struct connection *k = h2_with_room(call->way);
+    if (!k) {
+        take_slot(call);
+        k = idle_take(call->way);
+    }
     if (!k) {
         connection_open(call);
         return;
     }
-    k->call = call;
     call->connection = k;
+    if (k->h2) {
+        h2_begin(k, call);
+        return;
+    }
+    k->call = call;
     exchange_begin(k);
 }
 
-static void wait_for_slot(struct client_call *call)
+static void wait_in_line(struct client_call *call)
 {
     struct route *r = call->way->route;
     call->state = CALL_QUEUED;
@@ -57,32 +79,40 @@ static void leave_queue(struct client_call *call)
         list_remove(&r->link);
 }
 
-/* Routes take turns, calls of one route keep their order. */
-static void serve_waiting(struct client *c)
+static void start(struct client_call *call)
+{
+    if (list_empty(&call->way->route->waiting) && can_begin(call))
+        begin(call);
+    else
+        wait_in_line(call);
+}
+
+/* Routes take turns, calls of one route keep their order. A route that was served goes to the end
+ * and is looked at again there. */
+void serve_waiting(struct client *c)
 {
     for (struct list_link *l = c->full.next, *next; l != &c->full; l = next) {
-        next = l->next;
         struct route *r = LIST_OWNER(l, struct route, link);
-        if (!has_slot(c, r))
-            continue;
         struct client_call *call = LIST_OWNER(r->waiting.next, struct client_call, link);
+        next = l->next;
+        if (!can_begin(call))
+            continue;
         leave_queue(call);
         if (list_linked(&r->link)) {
             list_remove(&r->link);
             list_push(&c->full, &r->link);
+            if (next == &c->full)
+                next = &r->link;
         }
-        take_slot(call);
-        return; /* one slot came free */
+        begin(call);
     }
 }
 
-static void give_slot_back(struct client_call *call)
+void give_slot_back(struct client *c, struct route *r)
 {
-    struct client *c = call->client;
     c->active--;
-    call->way->route->active--;
-    if (!list_empty(&c->full))
-        serve_waiting(c);
+    r->active--;
+    serve_waiting(c);
 }
 
 /* --- calls --- */
@@ -140,7 +170,7 @@ static void call_tell(struct client_call *call)
     call_recycle(call);
 }
 
-/* Off its list and its connection, without its slot. */
+/* Off its list and its connection, without a slot. */
 static void call_detach(struct client_call *call)
 {
     if (call->state == CALL_QUEUED) {
@@ -150,10 +180,15 @@ static void call_detach(struct client_call *call)
     list_remove(&call->link);
     if (call->state != CALL_RUNNING)
         return;
-    if (call->connection)
-        connection_close(call->connection);
+    struct connection *k = call->connection;
+    if (k && k->h2)
+        h2_leave(call);
+    else if (k)
+        connection_close(k);
     call->connection = NULL;
-    give_slot_back(call);
+    if (call->slot)
+        give_slot_back(call->client, call->way->route);
+    call->slot = false;
 }
 
 static void tell_later(struct client_call *call, enum client_failure failure, struct err *err)
@@ -188,6 +223,14 @@ void call_drop(struct client_call *call)
     err_free(call->err);
     call->err = NULL;
     call_recycle(call);
+}
+
+void call_again(struct client_call *call)
+{
+    call_detach(call);
+    call->retried = true;
+    answer_reset(call);
+    start(call);
 }
 
 /* --- what is to do --- */
@@ -294,7 +337,7 @@ static void call_begin(struct client_call *call, const struct http_out *out,
     call->ctx = ctx;
     call->started_ms = call->last_ms = loop_now_ms(c->loop);
     call->in.arena = out->arena;
-    call->retried = call->paused = call->in_event = call->cancelled = false;
+    call->retried = call->paused = call->in_event = call->cancelled = call->slot = false;
     call->failure = CLIENT_OK;
     call->err = NULL;
     answer_reset(call);
@@ -319,10 +362,7 @@ struct client_call *client_send(struct client *c, const struct http_out *out,
         tell_later(call, CLIENT_BROKEN, err_new(ERR_IO, "%s", wrong));
         return call;
     }
-    if (has_slot(c, call->way->route) && list_empty(&call->way->route->waiting))
-        take_slot(call);
-    else
-        wait_for_slot(call);
+    start(call);
     call_arm(call);
     return call;
 }
@@ -335,9 +375,12 @@ void client_resume(struct client_call *call)
     call->paused = false;
     call->last_ms = loop_now_ms(c->loop);
     call_arm(call);
-    if (call->connection && !list_linked(&call->connection->todo))
-        list_push(&c->todo, &call->connection->todo);
-    client_work_soon(c);
+    if (!call->connection)
+        client_work_soon(c);
+    else if (call->connection->h2)
+        h2_resume(call);
+    else
+        connection_work_soon(call->connection);
 }
 
 void client_cancel(struct client_call *call)
@@ -393,6 +436,7 @@ void client_free(struct client *c)
     }
     cancel_all(&c->running);
     cancel_all(&c->ended);
+    read_todo(c); /* connections that calls have shared idle now, too */
     ways_free(c);
     curl_end(c);
     while (c->n_pool)
@@ -409,7 +453,8 @@ void client_stats(const struct client *c, struct client_stats *out)
     long leased = 0;
     for (struct list_link *l = c->running.next; l != &c->running; l = l->next) {
         const struct client_call *call = LIST_OWNER(l, struct client_call, link);
-        leased += call->connection && !call->connection->opening;
+        const struct connection *k = call->connection;
+        leased += k && !k->opening && (!k->h2 || h2_is_first(call));
     }
     *out = (struct client_stats){.leased = leased,
                                  .pending = c->n_calls - leased,

@@ -1,7 +1,8 @@
-/* client: HTTP/1.1 requests to outside services, on the caller's own loop. Connections are opened
- * by libcurl (names, sockets, proxies, TLS; behind this seam and nowhere else) and kept alive per
- * loop; what goes over them is read and written here. TLS is always verified, redirects are never
- * followed, no proxy is taken from the environment.
+/* client: HTTP requests to outside services, on the caller's own loop. Connections are opened by
+ * libcurl (names, sockets, proxies, TLS; behind this seam and nowhere else) and kept alive per
+ * loop; what goes over them is read and written here: HTTP/1.1, a connection for each call, or
+ * behind TLS HTTP/2 where the service takes it (ALPN), one connection for many calls. TLS is always
+ * verified, redirects are never followed, no proxy is taken from the environment.
  *
  *     struct client *c = client_new(loop, &options);
  *     struct client_call *call = client_send(c, &out, &limits, &events, ctx);
@@ -26,10 +27,12 @@
  *
  * A request whose kept connection turns out to be closed before a byte of the answer came is sent
  * once more on a new one: the one retry done here, and the one case in which a service may see a
- * request twice. All other retries are the caller's.
+ * request twice. Over HTTP/2 so is one that the service says it has not looked at. All other
+ * retries are the caller's.
  *
  * Limits on connections hold per client, so per loop; what does not fit waits in line, per route,
- * and waiting counts towards total_timeout_ms but not towards connect_timeout_ms.
+ * and waiting counts towards total_timeout_ms but not towards connect_timeout_ms. Over HTTP/2 a
+ * connection carries as many calls as the service allows, at most 100.
  *
  * Error reasons name scheme, host and port, never path, query, credentials or headers.
  * Thread: the loop's. */
@@ -43,12 +46,19 @@
 struct client;
 struct client_call;
 
+enum client_http2 {
+    CLIENT_HTTP2_OFFERED, /* behind TLS, by ALPN */
+    CLIENT_HTTP2_NEVER,
+    CLIENT_HTTP2_KNOWN, /* on plain connections too, unasked (RFC 9113 section 3.3); for tests */
+};
+
 struct client_options {
     int64_t connect_timeout_ms; /* xpack.inference.http.connect_timeout, 5 s */
     long max_total_connections; /* 50 */
     long max_route_connections; /* 20 */
     int64_t max_idle_ms;        /* idle connections older than this are closed; 60 s */
     const char *ca_file;        /* NULL: the system's */
+    enum client_http2 http2;
 };
 
 /* How a call leaves, where it differs from all others. Such calls share connections only among

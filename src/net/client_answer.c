@@ -28,7 +28,7 @@ static struct str route_name(const struct client_call *call)
 
 /* --- head --- */
 
-static enum fed too_large(struct client_call *call)
+enum fed answer_too_large(struct client_call *call)
 {
     call_end(call, CLIENT_TOO_LARGE,
              err_new(ERR_TOO_LARGE, "The answer of [%.*s] is larger than [%zu] bytes",
@@ -36,14 +36,14 @@ static enum fed too_large(struct client_call *call)
     return FED_OVER;
 }
 
-static enum fed take_head(struct client_call *call)
+enum fed answer_head(struct client_call *call)
 {
     struct client *c = call->client;
     const struct http_answer *a = &call->answer;
     call->head_done = true;
     call->in.status = a->status;
     if (a->framing == ANSWER_LENGTH && a->left > call->limits.max_response_bytes)
-        return too_large(call);
+        return answer_too_large(call);
     call_arm(call); /* from here on it can stall */
     if (!call->events->head)
         return FED_MORE;
@@ -88,7 +88,7 @@ static void keep_rest_of_head(struct client_call *call, struct http_span in)
 
 /* --- body --- */
 
-static enum fed tell_body(struct client_call *call, struct str bytes)
+enum fed answer_body(struct client_call *call, struct str bytes)
 {
     struct client *c = call->client;
     c->telling = call->in_event = true;
@@ -119,14 +119,14 @@ static bool collect(struct client_call *call, struct str bytes)
 static enum fed take_body(struct client_call *call, struct str bytes, bool ended)
 {
     if (bytes.n > call->limits.max_response_bytes - call->body_bytes)
-        return too_large(call);
+        return answer_too_large(call);
     call->body_bytes += bytes.n;
     if (call->events->body)
-        return tell_body(call, bytes);
+        return answer_body(call, bytes);
     if (ended && call->body.n == 0)
         call->in.body = bytes;
     else if (!collect(call, bytes))
-        return too_large(call); /* for this machine's memory */
+        return answer_too_large(call); /* for this machine's memory */
     return FED_MORE;
 }
 
@@ -166,7 +166,7 @@ enum fed answer_feed(struct client_call *call, struct http_span in, size_t *rest
            event == HTTP_ANSWER_BODY) {
         if (event == HTTP_ANSWER_BODY)
             gather(&gathered, piece);
-        else if (take_head(call) == FED_OVER)
+        else if (answer_head(call) == FED_OVER)
             return FED_OVER;
     }
     bool ended = event == HTTP_ANSWER_END;

@@ -67,11 +67,16 @@ static enum io plain_recv(struct connection *k, char *p, size_t n, size_t *n_out
     return IO_BROKEN;
 }
 
-/* As much as there is and fits. Bytes may have come whatever the answer is; DONE: there may be
- * more.
- */
-static enum io recv_all(struct connection *k, char *p, size_t room, size_t *n_out,
-                        const char **why_out)
+enum io exchange_send(struct connection *k, const struct str part[2], size_t *n_out,
+                      const char **why_out)
+{
+    *why_out = "The connection was lost";
+    return k->easy ? tls_send(k, part[0].n ? part[0] : part[1], n_out, why_out)
+                   : plain_send(k, part, n_out);
+}
+
+enum io exchange_recv(struct connection *k, char *p, size_t room, size_t *n_out,
+                      const char **why_out)
 {
     *n_out = 0;
     if (!k->easy)
@@ -87,7 +92,7 @@ static enum io recv_all(struct connection *k, char *p, size_t room, size_t *n_ou
 
 /* --- out --- */
 
-static void read_soon(struct connection *k)
+void connection_work_soon(struct connection *k)
 {
     if (!list_linked(&k->todo))
         list_push(&k->client->todo, &k->todo);
@@ -101,8 +106,7 @@ static void send_on(struct connection *k)
     while (unsent(call, part)) {
         size_t n = 0;
         const char *why;
-        enum io io = !k->easy ? plain_send(k, part, &n)
-                              : tls_send(k, part[0].n ? part[0] : part[1], &n, &why);
+        enum io io = exchange_send(k, part, &n, &why);
         call->sent += n;
         if (io == IO_AGAIN) {
             loop_fd_set(&k->watch, EPOLLIN | EPOLLOUT);
@@ -110,7 +114,7 @@ static void send_on(struct connection *k)
         }
         if (io != IO_DONE) { /* it may have answered before it closed */
             k->broken = true;
-            read_soon(k);
+            connection_work_soon(k);
             break;
         }
     }
@@ -178,7 +182,7 @@ static bool read_once(struct connection *k)
     struct client_call *call = k->call;
     struct http_span in = where_to_read(call);
     const char *why = NULL;
-    enum io io = recv_all(k, in.p, in.n, &in.n, &why);
+    enum io io = exchange_recv(k, in.p, in.n, &in.n, &why);
     if (in.n) {
         size_t rest;
         call->last_ms = loop_now_ms(k->client->loop);
@@ -203,6 +207,10 @@ static bool read_once(struct connection *k)
 
 void exchange_read(struct connection *k)
 {
+    if (k->h2) {
+        h2_work(k);
+        return;
+    }
     if (!k->call || k->call->paused)
         return;
     if (!k->watch.loop) { /* was left off while its call paused */
@@ -216,7 +224,7 @@ void exchange_read(struct connection *k)
             return;
     }
     if (k->easy)
-        read_soon(k);
+        connection_work_soon(k);
 }
 
 /* --- events --- */
@@ -232,6 +240,10 @@ static void idle_ready(struct connection *k)
 void exchange_ready(struct loop_fd *fd, uint32_t events)
 {
     struct connection *k = LIST_OWNER(fd, struct connection, watch);
+    if (k->h2) {
+        h2_ready(k, events);
+        return;
+    }
     if (!k->call) {
         idle_ready(k);
         return;

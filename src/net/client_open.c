@@ -13,6 +13,7 @@
  * would close it for its age. */
 #include <errno.h>
 #include <limits.h>
+#include <openssl/ssl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -193,6 +194,45 @@ static void set_egress(CURL *h, const struct client_egress *egress)
     set_blob(h, CURLOPT_SSLKEY_BLOB, egress->key);
 }
 
+/* --- which HTTP --- */
+
+static bool offers_h2(const struct connection *k)
+{
+    return k->client->options.http2 == CLIENT_HTTP2_OFFERED && !k->way->route->only_h1;
+}
+
+static void on_tls(const SSL *ssl, int where, int ret)
+{
+    if (!(where & SSL_CB_HANDSHAKE_DONE))
+        return;
+    struct connection *k = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    const unsigned char *name;
+    unsigned n;
+    SSL_get0_alpn_selected(ssl, &name, &n);
+    k->takes_h2 = n == 2 && memcmp(name, "h2", 2) == 0;
+}
+
+/* Behind curl's back: if it knew of HTTP/2 it would speak it itself, even with CONNECT_ONLY. */
+static CURLcode on_tls_context(CURL *h, void *context, void *arg)
+{
+    static const unsigned char names[] = "\2h2\10http/1.1";
+    struct connection *k = arg;
+    unsigned skipped = offers_h2(k) ? 0 : 3;
+    SSL_CTX_set_app_data((SSL_CTX *)context, k);
+    SSL_CTX_set_info_callback(context, on_tls);
+    return SSL_CTX_set_alpn_protos(context, names + skipped, sizeof names - 1 - skipped) == 0
+               ? CURLE_OK
+               : CURLE_OUT_OF_MEMORY;
+}
+
+static void set_protocol(CURL *h, struct connection *k)
+{
+    curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(h, CURLOPT_SSL_ENABLE_ALPN, 0L);
+    curl_easy_setopt(h, CURLOPT_SSL_CTX_FUNCTION, on_tls_context);
+    curl_easy_setopt(h, CURLOPT_SSL_CTX_DATA, k);
+}
+
 static CURL *handle_new(struct connection *k, const struct client_egress *egress)
 {
     struct client *c = k->client;
@@ -205,7 +245,7 @@ static CURL *handle_new(struct connection *k, const struct client_egress *egress
     curl_easy_setopt(h, CURLOPT_MAXAGE_CONN, LONG_MAX / 1000);
     curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(h, CURLOPT_QUICK_EXIT, 1L);
-    curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1); /* for ALPN */
+    set_protocol(h, k);
     curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(h, CURLOPT_PROXY, ""); /* not from the environment either */
     curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 1L);
@@ -249,6 +289,7 @@ void connection_open(struct client_call *call)
     k->way->users++;
     k->call = call;
     k->opening = true;
+    k->way->opening++;
     k->easy = handle_new(k, call->limits.egress);
     call->connection = k;
     BUG_ON(curl_multi_add_handle(c->multi, k->easy) != CURLM_OK);
@@ -257,6 +298,10 @@ void connection_open(struct client_call *call)
 void connection_close(struct connection *k)
 {
     int fd = k->easy ? -1 : k->watch.fd;
+    if (k->opening)
+        k->way->opening--;
+    if (k->h2)
+        h2_free(k);
     list_remove(&k->todo);
     loop_fd_del(&k->watch);
     if (k->easy)
@@ -355,6 +400,8 @@ static void opened(struct connection *k, CURLcode code)
         code = CURLE_COULDNT_CONNECT;
     if (code != CURLE_OK) {
         enum client_failure failure = failure_of(k, code);
+        k->way->route->speaks_h2 =
+            false; /* those who wait for this one shall not fail one by one */
         call_end(k->call, failure, open_err(k, failure, code));
         return;
     }
@@ -363,7 +410,18 @@ static void opened(struct connection *k, CURLcode code)
     k->opening = false;
     k->opened_ms = loop_now_ms(c->loop);
     loop_fd_add(c->loop, &k->watch, fd, EPOLLIN, exchange_ready);
-    exchange_begin(k);
+    struct way *w = k->way;
+    w->opening--;
+    w->route->speaks_h2 = k->takes_h2 || c->options.http2 == CLIENT_HTTP2_KNOWN;
+    if (w->route->speaks_h2) {
+        struct client_call *call = k->call;
+        k->call = NULL;
+        h2_start(k);
+        h2_begin(k, call);
+    } else {
+        exchange_begin(k);
+    }
+    serve_waiting(c);
 }
 
 void curl_run(struct client *c)

@@ -95,6 +95,7 @@ static struct way *way_new(struct route *r, bool allow_private, struct str proxy
     w->ca = keep(ca);
     w->certificate = keep(certificate);
     list_init(&w->idle);
+    list_init(&w->shared);
     list_push(&r->ways, &w->link);
     return w;
 }

@@ -223,3 +223,58 @@ const char *request_build(struct client_call *call, const struct url_parts *url)
     put_body(call, has_body ? out->body : (struct str){0});
     return to->full ? "The headers are too large" : NULL;
 }
+
+/* --- for HTTP/2 --- */
+
+/* Of the connection, not the request: RFC 9113 section 8.2.2. */
+static bool is_of_connection(struct str name)
+{
+    static const char *const names[] = {"connection", "keep-alive", "proxy-connection",
+                                        "upgrade",    "te",         NULL};
+    for (const char *const *of = names; *of; of++) {
+        if (str_eq(name, str_c(*of)))
+            return true;
+    }
+    return false;
+}
+
+/* The next line's bytes without its end, off the front of *text. */
+static struct str take_line(struct str *text)
+{
+    const char *end = memchr(text->p, '\r', text->n);
+    struct str line = str_n(text->p, (size_t)(end - text->p));
+    *text = str_sub(*text, line.n + 2, text->n);
+    return line;
+}
+
+static struct str lower_in_place(struct str s)
+{
+    char *p = (char *)(uintptr_t)s.p;
+    for (size_t i = 0; i < s.n; i++)
+        p[i] = p[i] >= 'A' && p[i] <= 'Z' ? (char)(p[i] + 32) : p[i];
+    return s;
+}
+
+size_t request_fields(struct client_call *call, struct http_header out[REQUEST_MAX_FIELDS],
+                      struct str *body_out)
+{
+    struct str text = buf_str(&call->request), line = take_line(&text);
+    const char *target = memchr(line.p, ' ', line.n), *end = line.p + line.n - strlen(" HTTP/1.1");
+    out[0] = (struct http_header){STR(":method"), str_n(line.p, (size_t)(target - line.p))};
+    out[1] =
+        (struct http_header){STR(":scheme"), call->way->route->tls ? STR("https") : STR("http")};
+    out[2] = (struct http_header){STR(":path"), str_n(target + 1, (size_t)(end - target - 1))};
+    out[3] = (struct http_header){STR(":authority"), STR("")};
+    size_t n = 4;
+    while ((line = take_line(&text)).n) {
+        const char *colon = memchr(line.p, ':', line.n);
+        struct str name = lower_in_place(str_n(line.p, (size_t)(colon - line.p)));
+        struct str value = str_trim(str_n(colon + 1, line.n - name.n - 1));
+        if (str_eq(name, STR("host")))
+            out[3].value = value;
+        else if (!is_of_connection(name) && n < REQUEST_MAX_FIELDS)
+            out[n++] = (struct http_header){name, value};
+    }
+    *body_out = call->body_out.p ? call->body_out : text;
+    return n;
+}

@@ -3,7 +3,7 @@
 One machine, one run: a scripted provider that answers at once, in front of it nginx (one worker,
 kept-alive upstream connections) and inferd (one loop), both on the same one core; provider and
 load generator (wrk) on the others. The same once more with TLS to the provider, where the TLS
-connections that each of them opened are counted. nginx passes the provider's bytes on unread; inferd checks
+connections that each of them opened are counted, and inferd also speaks HTTP/2. nginx passes the provider's bytes on unread; inferd checks
 credentials, reads the request, builds the provider's, reads the answer and renders its own. Rounds
 are interleaved (nginx, inferd, nginx, inferd ...); medians are shown, ratios are taken round by
 round. Every kind of answer is compared in full before anything is measured, and a single error
@@ -121,7 +121,7 @@ ENDPOINTS = [("text_embedding", "emb", "text-embedding-3-small"),
 
 # ---- the servers ----
 
-# TLS before the provider; what it has accepted shows in /status.
+# TLS before the provider, with HTTP/2 for those who ask; what it has accepted shows in /status.
 TERMINATOR = """
 daemon off; worker_processes 1; pid {folder}/tls.pid; error_log {folder}/tls.log warn;
 worker_rlimit_nofile 8192;
@@ -134,7 +134,7 @@ http {{
   proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;
   upstream provider {{ server 127.0.0.1:{port}; keepalive 1024; keepalive_requests 1000000000; }}
   server {{
-    listen 127.0.0.1:{listen} ssl backlog=4096;
+    listen 127.0.0.1:{listen} ssl http2 backlog=4096;
     ssl_certificate {folder}/tls.pem; ssl_certificate_key {folder}/tls.key;
     location / {{ proxy_pass http://provider; }}
   }}
@@ -289,17 +289,17 @@ def mid(rounds, key):
     return median([r[key] for r in rounds])
 
 
-def ratios(got, key):
-    return [b[key] / a[key] for a, b in zip(got["nginx"], got["inferd"])]
+def ratios(got, key, name="inferd"):
+    return [b[key] / a[key] for a, b in zip(got["nginx"], got[name])]
 
 
 def load_rows(workload, connections, got):
-    for name in NAMES:
+    for name in got:
         r = got[name]
         yield [workload.name if name == "nginx" else "", connections, name,
                f"{mid(r, 'per_s'):.0f}", f"{mid(r, 'cpu_us'):.1f}", f"{mid(r, 'p50'):.0f}",
                f"{mid(r, 'p99'):.0f}",
-               spread(ratios(got, "cpu_us")) if name == "inferd" else ""]
+               spread(ratios(got, "cpu_us", name)) if name != "nginx" else ""]
 
 
 def measure_load(lab, servers, options):
@@ -373,16 +373,19 @@ def measure_tls(lab, binary, upstream, options):
     listen = free_port()
     nginx = start_nginx(lab, upstream, TO_TLS.format(tls=tls.port, listen=listen))
     nginx.port = listen
-    inferd = start_inferd(lab, binary, None, "tls")
-    create_tls_endpoints(lab, inferd.port, tls)
+    servers = {"nginx": nginx,
+               "inferd": start_inferd(lab, binary, None, "tls", **{"inference.upstream.http2": "false"}),
+               "inferd, HTTP/2": start_inferd(lab, binary, None, "tls-2")}
     check_nginx(nginx)
-    check_inferd(inferd)
+    for name in list(servers)[1:]:
+        create_tls_endpoints(lab, servers[name].port, tls)
+        check_inferd(servers[name])
     connections = options.connections[0]
     got, opened = {}, {}
     for workload in (COMPLETION, EMBEDDING, AT_ONCE):
-        for name, server in (("nginx", nginx), ("inferd", inferd)) * options.rounds:
+        for name, server in [*servers.items()] * options.rounds:
             before = accepted(tls)
-            load = one_round(lab, server, name, workload, connections, options.seconds)
+            load = one_round(lab, server, name.split(",")[0], workload, connections, options.seconds)
             got.setdefault(workload, {}).setdefault(name, []).append(load)
             n, of = opened.get(name, (0, 0))
             opened[name] = n + accepted(tls) - before, of + load["requests"]
@@ -391,7 +394,7 @@ def measure_tls(lab, binary, upstream, options):
     table(["workload", "conns", "server", "req/s", "CPU us", "p50", "p99", "CPU ratio"], rows)
     print("TLS connections opened: " + ", ".join(
         f"{name} {n} for {of} requests" for name, (n, of) in opened.items()) + "\n")
-    for p in (nginx, inferd, tls):
+    for p in (*servers.values(), tls):
         p.stop()
 
 

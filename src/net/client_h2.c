@@ -1,0 +1,607 @@
+/* client's HTTP/2: many calls on one connection. nghttp2 keeps the protocol's state and checks its
+ * rules, here and nowhere else. Source: RFC 9113.
+ *
+ * What nghttp2 tells while it runs is only noted, in the call it belongs to: the head of its
+ * answer, bytes of its body, its end. When nghttp2 has returned, these calls hear of it (tell), and
+ * as that may send, cancel or resume any call, a connection goes only after it (h2_work).
+ *
+ * Requests are handed to nghttp2 at once and written at the end of the loop's round: those that
+ * began in it leave in one record. A call that pauses holds up nobody: the connection's window is
+ * given back as bytes come, a stream's as its call takes them, so that a call which takes none has
+ * at most STREAM_WINDOW of them waiting.
+ *
+ * A connection from which nothing came while a call waited for long and gave up is trusted with no
+ * more calls: it may be one that has died without a word, and would fail them all. */
+#include <nghttp2/nghttp2.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+#include "bug.h"
+#include "client_private.h"
+
+#define MAX_CALLS         100 /* on one connection; fewer when its peer says so */
+#define STREAM_WINDOW     (1 << 20)
+#define CONNECTION_WINDOW (16 << 20)
+#define RECORD_BYTES      (16u << 10)  /* what is written at once, about: a record of TLS */
+#define MAX_TRUSTED_BYTES (1u << 20)   /* a length that is only claimed reserves no more */
+#define MAX_READS         4            /* of one connection at a time */
+#define MAX_LIFE_MS       (600 * 1000) /* hosts move; see client_pool.c */
+#define SUSPECT_MS        2000
+
+struct h2 {
+    nghttp2_session *session;
+    struct list_link calls, touched; /* by stream.mate, stream.touched */
+    long n_calls;
+    struct buf out; /* frames that are made and not sent */
+    uint64_t n_in;  /* bytes read */
+    bool settled;   /* its peer has told its settings */
+    bool in_use;    /* holds a slot, and is in way->shared */
+    bool busy;      /* calls are being told: the connection may not go */
+    bool unread;    /* was left off before all was read */
+    bool stuck;     /* what is in `out` must be tried again as it is: OpenSSL wants that */
+    bool closing;   /* takes no more calls and goes after the last */
+    bool lost;      /* nothing comes any more */
+    bool closed;    /* by the peer, without an error */
+    char why[128];  /* of lost and not closed */
+};
+
+/* --- what nghttp2 tells --- */
+
+static struct client_call *call_of(nghttp2_session *session, int32_t id)
+{
+    return nghttp2_session_get_stream_user_data(session, id);
+}
+
+static void touch(struct client_call *call)
+{
+    if (!list_linked(&call->stream.touched))
+        list_push(&call->connection->h2->touched, &call->stream.touched);
+}
+
+static int fail(struct client_call *call, enum stream_fault fault, uint32_t code)
+{
+    if (call->stream.fault == STREAM_WELL) {
+        call->stream.fault = fault;
+        call->stream.code = code;
+    }
+    touch(call);
+    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* resets the stream, where that is asked for */
+}
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+    struct client_call *call = call_of(session, frame->hd.stream_id);
+    if (!call || call->stream.head_ready)
+        return 0;
+    buf_clear(&call->head);
+    call->in.headers.n = 0;
+    call->answer.status = 0;
+    call->answer.framing = ANSWER_TO_THE_END;
+    return 0;
+}
+
+static void note_length(struct client_call *call, struct str name, struct str value)
+{
+    uint64_t n = 0;
+    if (!str_eq(name, STR("content-length")) || value.n > 18 || call->answer.to_head)
+        return;
+    for (size_t i = 0; i < value.n; i++) /* digits: nghttp2 has looked */
+        n = n * 10 + (uint64_t)(value.p[i] - '0');
+    call->answer.framing = ANSWER_LENGTH;
+    call->answer.left = n;
+}
+
+/* Names and values lie one behind the other; where, is known when all have come. */
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name_p,
+                     size_t name_n, const uint8_t *value_p, size_t value_n, uint8_t flags,
+                     void *arg)
+{
+    struct client_call *call = call_of(session, frame->hd.stream_id);
+    if (!call)
+        return 0;
+    struct stream *st = &call->stream;
+    struct str name = {(const char *)name_p, name_n}, value = {(const char *)value_p, value_n};
+    st->head_bytes += name.n + value.n + 4; /* as HTTP/1.1 has it */
+    if (st->head_bytes > HTTP_ANSWER_MAX_HEAD)
+        return fail(call, STREAM_BAD_HEAD, 0);
+    if (st->head_ready) /* a trailer */
+        return 0;
+    if (name.p[0] == ':') { /* ":status", three digits: nghttp2 has looked */
+        call->answer.status = (value.p[0] - '0') * 100 + (value.p[1] - '0') * 10 + value.p[2] - '0';
+        return 0;
+    }
+    note_length(call, name, value);
+    struct http_headers *hs = &call->in.headers;
+    if (hs->n == HTTP_MAX_HEADERS)
+        return 0;
+    buf_put(&call->head, name);
+    buf_put(&call->head, value);
+    hs->h[hs->n++] = (struct http_header){{NULL, name.n}, {NULL, value.n}};
+    return 0;
+}
+
+static void head_came(struct client_call *call)
+{
+    if (call->stream.head_ready || call->answer.status < 200) /* trailers; 1xx */
+        return;
+    const char *p = call->head.p;
+    for (size_t i = 0; i < call->in.headers.n; i++) {
+        struct http_header *h = &call->in.headers.h[i];
+        h->name.p = p;
+        h->value.p = p + h->name.n;
+        p += h->name.n + h->value.n;
+    }
+    call->stream.head_ready = call->begun = true;
+    touch(call);
+}
+
+static void learn_limit(struct connection *k)
+{
+    k->h2->settled = true;
+    k->way->route->max_streams = nghttp2_session_get_remote_settings(
+        k->h2->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+}
+
+static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+    struct connection *k = arg;
+    if (frame->hd.type == NGHTTP2_GOAWAY)
+        k->h2->closing = true;
+    if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK))
+        learn_limit(k);
+    struct client_call *call = call_of(session, frame->hd.stream_id);
+    if (!call)
+        return 0;
+    call->last_ms = loop_now_ms(k->client->loop);
+    if (frame->hd.type == NGHTTP2_HEADERS)
+        head_came(call);
+    bool carries = frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA;
+    if (carries && frame->hd.flags & NGHTTP2_FLAG_END_STREAM) {
+        call->stream.ended = true;
+        touch(call);
+    }
+    return 0;
+}
+
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *p, size_t n,
+                   void *arg)
+{
+    struct connection *k = arg;
+    struct client_call *call = call_of(session, id);
+    nghttp2_session_consume_connection(session, n);
+    if (!call || call->stream.fault)
+        return 0;
+    call->last_ms = loop_now_ms(k->client->loop);
+    if (n > call->limits.max_response_bytes - call->body_bytes) {
+        fail(call, STREAM_TOO_LARGE, 0);
+        return 0;
+    }
+    call->body_bytes += n;
+    if (call->body.n == 0 && call->answer.framing == ANSWER_LENGTH && !call->events->body)
+        buf_reserve(&call->body, call->answer.left < MAX_TRUSTED_BYTES ? (size_t)call->answer.left
+                                                                       : MAX_TRUSTED_BYTES);
+    if (!buf_put(&call->body, str_n((const char *)p, n)))
+        fail(call, STREAM_TOO_LARGE, 0); /* for this machine's memory */
+    else if (call->events->body)
+        touch(call);
+    else
+        nghttp2_session_consume_stream(session, id, n);
+    return 0;
+}
+
+static int on_closed(nghttp2_session *session, int32_t id, uint32_t code, void *arg)
+{
+    struct client_call *call = call_of(session, id);
+    if (!call)
+        return 0;
+    call->stream.id = 0;
+    if (!call->stream.ended)
+        fail(call, STREAM_RESET, code);
+    return 0;
+}
+
+static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+    struct client_call *call = call_of(session, frame->hd.stream_id);
+    if (call && frame->hd.type == NGHTTP2_HEADERS)
+        call->stream.sent = true;
+    return 0;
+}
+
+static ssize_t give_body(nghttp2_session *session, int32_t id, uint8_t *to, size_t room,
+                         uint32_t *flags_out, nghttp2_data_source *source, void *arg)
+{
+    struct client_call *call = call_of(session, id);
+    if (!call)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    struct str *rest = &call->stream.body;
+    size_t n = rest->n < room ? rest->n : room;
+    memcpy(to, rest->p, n);
+    *rest = str_n(rest->p + n, rest->n - n);
+    if (rest->n == 0)
+        *flags_out |= NGHTTP2_DATA_FLAG_EOF;
+    return (ssize_t)n;
+}
+
+/* --- the session --- */
+
+static nghttp2_session *session_new(struct connection *k)
+{
+    nghttp2_session_callbacks *does;
+    nghttp2_option *options;
+    nghttp2_session *session;
+    BUG_ON(nghttp2_session_callbacks_new(&does) || nghttp2_option_new(&options));
+    nghttp2_session_callbacks_set_on_begin_headers_callback(does, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback(does, on_header);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(does, on_frame);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(does, on_data);
+    nghttp2_session_callbacks_set_on_stream_close_callback(does, on_closed);
+    nghttp2_session_callbacks_set_on_frame_send_callback(does, on_sent);
+    nghttp2_option_set_no_auto_window_update(options, 1);
+    BUG_ON(nghttp2_session_client_new2(&session, does, k, options));
+    nghttp2_session_callbacks_del(does);
+    nghttp2_option_del(options);
+    return session;
+}
+
+void h2_start(struct connection *k)
+{
+    static const nghttp2_settings_entry settings[] = {
+        {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HTTP_ANSWER_MAX_HEAD},
+    };
+    struct h2 *h = mem_new(sizeof *h);
+    k->h2 = h;
+    list_init(&h->calls);
+    list_init(&h->touched);
+    buf_init(&h->out, SIZE_MAX);
+    h->session = session_new(k);
+    BUG_ON(nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings, 3));
+    BUG_ON(
+        nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0, CONNECTION_WINDOW));
+}
+
+/* Nothing comes any more; closed: the peer did it, and said nothing of an error. */
+static void lose(struct connection *k, const char *why)
+{
+    struct h2 *h = k->h2;
+    if (h->lost)
+        return;
+    h->lost = h->closing = true;
+    h->closed = !why;
+    snprintf(h->why, sizeof h->why, "%s", why ? why : "");
+    loop_fd_del(&k->watch);
+    for (struct list_link *l = h->calls.next; l != &h->calls; l = l->next) {
+        struct client_call *call = LIST_OWNER(l, struct client_call, stream.mate);
+        call->stream.id = 0;
+        if (!call->stream.ended)
+            fail(call, STREAM_LOST, 0);
+    }
+}
+
+/* --- out --- */
+
+/* True: there is something to write. */
+static bool make_frames(struct connection *k)
+{
+    struct h2 *h = k->h2;
+    while (h->out.n < RECORD_BYTES) {
+        const uint8_t *p;
+        ssize_t n = nghttp2_session_mem_send(h->session, &p);
+        if (n < 0)
+            lose(k, nghttp2_strerror((int)n));
+        if (n <= 0)
+            break;
+        buf_put(&h->out, str_n((const char *)p, (size_t)n));
+    }
+    return h->out.n && !h->lost;
+}
+
+static void send_frames(struct connection *k)
+{
+    struct h2 *h = k->h2;
+    uint32_t events = EPOLLIN;
+    while (!h->lost && (h->stuck || make_frames(k))) {
+        struct str part[2] = {buf_str(&h->out), {NULL, 0}};
+        size_t n = 0;
+        const char *why;
+        enum io io = exchange_send(k, part, &n, &why);
+        buf_consume(&h->out, n);
+        h->stuck = io == IO_AGAIN;
+        if (h->stuck) {
+            events |= EPOLLOUT;
+            break;
+        }
+        if (io != IO_DONE)
+            lose(k, why);
+    }
+    if (h->lost)
+        return;
+    loop_fd_set(&k->watch, events);
+    if (h->out.n == 0 && !nghttp2_session_want_read(h->session) &&
+        !nghttp2_session_want_write(h->session)) /* it has found the peer at fault, or said bye */
+        lose(k, "The peer has broken the rules of HTTP/2");
+}
+
+/* --- requests --- */
+
+/* Kept out of the table of fields that both sides remember: RFC 7541 section 7.1.3. */
+static bool is_secret(struct str name)
+{
+    static const char *const parts[] = {"auth", "key", "token", "secret", "cookie", NULL};
+    for (const char *const *part = parts; *part; part++) {
+        if (str_find(name, str_c(*part)) != SIZE_MAX)
+            return true;
+    }
+    return false;
+}
+
+static size_t make_fields(struct client_call *call, nghttp2_nv out[REQUEST_MAX_FIELDS],
+                          struct str *body_out)
+{
+    struct http_header fields[REQUEST_MAX_FIELDS];
+    size_t n = request_fields(call, fields, body_out);
+    for (size_t i = 0; i < n; i++) {
+        struct str name = fields[i].name, value = fields[i].value;
+        out[i] = (nghttp2_nv){(uint8_t *)(uintptr_t)name.p, (uint8_t *)(uintptr_t)value.p, name.n,
+                              value.n,
+                              is_secret(name) ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE};
+    }
+    return n;
+}
+
+void h2_begin(struct connection *k, struct client_call *call)
+{
+    struct h2 *h = k->h2;
+    struct stream *st = &call->stream;
+    nghttp2_nv fields[REQUEST_MAX_FIELDS];
+    BUG_ON(call->slot == h->in_use);
+    if (!h->in_use) {
+        h->in_use = true;
+        call->slot = false;
+        list_push(&k->way->shared, &k->link);
+    }
+    *st = (struct stream){.seen = h->n_in};
+    call->connection = k;
+    list_push(&h->calls, &st->mate);
+    h->n_calls++;
+    size_t n = make_fields(call, fields, &st->body);
+    nghttp2_data_provider body = {.read_callback = give_body};
+    st->id = nghttp2_submit_request(h->session, NULL, fields, n, st->body.n ? &body : NULL, call);
+    if (st->id < 0) { /* out of numbers */
+        st->id = 0;
+        h->closing = true;
+        fail(call, STREAM_RESET, NGHTTP2_REFUSED_STREAM);
+    }
+    connection_work_soon(k);
+}
+
+/* --- answers --- */
+
+static struct err *broken_err(const struct client_call *call)
+{
+    const struct stream *st = &call->stream;
+    const struct h2 *h = call->connection->h2;
+    struct str key = call->way->route->key;
+    if (st->fault == STREAM_BAD_HEAD)
+        return err_new(ERR_IO, "The headers from [%.*s] are larger than [%u] bytes", STR_ARG(key),
+                       HTTP_ANSWER_MAX_HEAD);
+    if (st->fault == STREAM_RESET)
+        return err_new(ERR_IO, "The exchange with [%.*s] broke off: its stream was reset (%s)",
+                       STR_ARG(key), nghttp2_http2_strerror(st->code));
+    if (!h->closed)
+        return err_new(ERR_IO, "The exchange with [%.*s] broke off: %s", STR_ARG(key), h->why);
+    if (call->begun)
+        return err_new(ERR_IO, "[%.*s] closed the connection before the end of its answer",
+                       STR_ARG(key));
+    return err_new(ERR_IO, "[%.*s] closed the connection %s", STR_ARG(key),
+                   call->retried ? "twice" : "without an answer");
+}
+
+/* Either nobody has looked at the request, or the connection was closed while it was on its way. */
+static bool may_begin_again(struct client_call *call)
+{
+    const struct stream *st = &call->stream;
+    const struct connection *k = call->connection;
+    if (call->retried || call->begun)
+        return false;
+    if (st->fault == STREAM_LOST)
+        return !st->sent || (k->answered && k->h2->n_in == st->seen);
+    if (st->fault != STREAM_RESET)
+        return false;
+    if (st->code == NGHTTP2_HTTP_1_1_REQUIRED) {
+        call->way->route->only_h1 = true;
+        call->way->route->speaks_h2 = false;
+        k->h2->closing = true;
+        return true;
+    }
+    return !st->sent || st->code == NGHTTP2_REFUSED_STREAM;
+}
+
+static void tell_fault(struct client_call *call)
+{
+    if (call->stream.fault == STREAM_TOO_LARGE)
+        answer_too_large(call);
+    else if (may_begin_again(call))
+        call_again(call);
+    else
+        call_end(call, CLIENT_BROKEN, broken_err(call));
+}
+
+/* What came of a body, in pieces after which its receiver may pause. OVER: it has no call any more.
+ */
+static enum fed tell_body(struct client_call *call)
+{
+    while (call->body.n && !call->paused) {
+        size_t n = call->body.n < STREAM_BYTES ? call->body.n : STREAM_BYTES;
+        if (answer_body(call, str_n(call->body.p, n)) == FED_OVER)
+            return FED_OVER;
+        buf_consume(&call->body, n);
+        if (call->stream.id)
+            nghttp2_session_consume_stream(call->connection->h2->session, call->stream.id, n);
+    }
+    return FED_MORE;
+}
+
+static void tell(struct client_call *call)
+{
+    const struct stream *st = &call->stream;
+    if (st->head_ready && !call->head_done && answer_head(call) == FED_OVER)
+        return;
+    if (call->events->body && tell_body(call) == FED_OVER)
+        return;
+    if (call->paused) /* hears of the rest once it is resumed */
+        return;
+    if (st->ended && !st->fault) {
+        call->in.body = call->events->body ? (struct str){0} : buf_str(&call->body);
+        call_answered(call);
+    } else if (st->fault) {
+        tell_fault(call);
+    }
+}
+
+/* --- calls come and go --- */
+
+static bool has_room(const struct connection *k)
+{
+    const struct h2 *h = k->h2;
+    if (h->closing || loop_now_ms(k->client->loop) - k->opened_ms > MAX_LIFE_MS)
+        return false;
+    /* Until this one has said it, what one before it said. */
+    uint32_t theirs = k->way->route->max_streams;
+    if (!h->settled && theirs == 0)
+        theirs = 1;
+    return h->n_calls < (theirs < MAX_CALLS ? (long)theirs : MAX_CALLS);
+}
+
+struct connection *h2_with_room(struct way *w)
+{
+    for (struct list_link *l = w->shared.next; l != &w->shared; l = l->next) {
+        struct connection *k = LIST_OWNER(l, struct connection, link);
+        if (has_room(k))
+            return k;
+    }
+    return NULL;
+}
+
+bool h2_is_first(const struct client_call *call)
+{
+    return call->connection->h2->calls.next == &call->stream.mate;
+}
+
+void h2_leave(struct client_call *call)
+{
+    struct connection *k = call->connection;
+    struct h2 *h = k->h2;
+    struct stream *st = &call->stream;
+    list_remove(&st->mate);
+    list_remove(&st->touched);
+    h->n_calls--;
+    if (st->id) { /* what it still sends is not wanted, or what we still send not needed */
+        nghttp2_session_set_stream_user_data(h->session, st->id, NULL);
+        nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, st->id,
+                                  st->ended ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
+    }
+    st->id = 0;
+    k->answered |= st->ended;
+    if (h->n_in == st->seen && loop_now_ms(k->client->loop) - call->started_ms > SUSPECT_MS)
+        h->closing = true;
+    connection_work_soon(k);
+}
+
+void h2_resume(struct client_call *call)
+{
+    touch(call);
+    connection_work_soon(call->connection);
+}
+
+/* Without calls it idles, or goes. */
+static void rest(struct connection *k)
+{
+    struct client *c = k->client;
+    struct way *w = k->way;
+    struct h2 *h = k->h2;
+    if (!h->in_use) {
+        if (h->closing) {
+            idle_leave(k);
+            connection_close(k);
+        }
+        return;
+    }
+    w->users++; /* it must be there when the slot goes back */
+    h->in_use = false;
+    list_remove(&k->link);
+    if (h->closing)
+        connection_close(k);
+    else
+        idle_put(k);
+    give_slot_back(c, w->route);
+    way_leave(c, w);
+}
+
+/* --- in --- */
+
+static void read_all(struct connection *k)
+{
+    struct client *c = k->client;
+    struct h2 *h = k->h2;
+    enum io io = IO_DONE;
+    for (int i = 0; i < MAX_READS && io == IO_DONE && !h->lost; i++) {
+        size_t n;
+        const char *why = NULL;
+        io = exchange_recv(k, c->scratch, SCRATCH_BYTES, &n, &why);
+        h->n_in += n;
+        ssize_t took = n ? nghttp2_session_mem_recv(h->session, (uint8_t *)c->scratch, n) : 0;
+        if (took < 0)
+            lose(k, nghttp2_strerror((int)took));
+        else if (io == IO_CLOSED || io == IO_BROKEN)
+            lose(k, io == IO_CLOSED ? NULL : why ? why : "The connection was lost");
+    }
+    h->unread = io == IO_DONE && !h->lost;
+    if (h->unread)
+        connection_work_soon(k);
+}
+
+void h2_work(struct connection *k)
+{
+    struct h2 *h = k->h2;
+    if (h->busy)
+        return;
+    h->busy = true;
+    if (h->unread)
+        read_all(k);
+    do {
+        while (!list_empty(&h->touched)) {
+            struct client_call *call =
+                LIST_OWNER(h->touched.next, struct client_call, stream.touched);
+            list_remove(&call->stream.touched);
+            tell(call);
+        }
+        if (!h->lost)
+            send_frames(k);
+    } while (!list_empty(&h->touched));
+    h->busy = false;
+    struct client *c = k->client;
+    if (h->n_calls == 0)
+        rest(k);
+    serve_waiting(c); /* there may be room, or this connection takes no more */
+}
+
+void h2_ready(struct connection *k, uint32_t events)
+{
+    if (events & (EPOLLIN | EPOLLERR | EPOLLHUP))
+        k->h2->unread = true;
+    h2_work(k);
+}
+
+void h2_free(struct connection *k)
+{
+    struct h2 *h = k->h2;
+    if (!h->lost && nghttp2_session_terminate_session(h->session, NGHTTP2_NO_ERROR) == 0)
+        send_frames(k);
+    nghttp2_session_del(h->session);
+    buf_deinit(&h->out);
+    free(h);
+    k->h2 = NULL;
+}
