@@ -233,6 +233,15 @@ def test_errors_are_openais(server, client, models, upstream):
     with pytest.raises(openai.AuthenticationError) as e:
         openai.OpenAI(base_url=server.url + "/v1", api_key="sk-wrong").models.list()
     assert e.value.code == "invalid_api_key"
+    # The service's troubles are not the caller's: neither a bad request nor a wrong key.
+    upstream.script(*[Reply(500, {"error": {"message": "boo"}})] * 3)
+    with pytest.raises(openai.InternalServerError) as e:
+        client.embeddings.create(model="emb", input="a")
+    assert (e.value.status_code, e.value.type) == (502, "server_error")
+    upstream.script(Reply(401, {"error": {"message": "boo"}}))
+    with pytest.raises(openai.AuthenticationError) as e:
+        client.embeddings.create(model="emb", input="a")
+    assert e.value.code is None and "entity id [emb]" in str(e.value)
     upstream.script(Reply(429, {"error": {"message": "slow down", "code": "quota"}}))
     with pytest.raises(openai.RateLimitError) as e:
         client.chat.completions.create(model="chat", messages=[{"role": "user", "content": "x"}])

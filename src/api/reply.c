@@ -123,6 +123,13 @@ void err_render_chat(struct json_out *w, const struct err *e)
     json_end(w);
 }
 
+/* What a service has failed with is 400 in Elasticsearch, by which OpenAI's clients would know that
+ * their own request is wrong and not to be sent again. */
+static int openai_status(const struct err *e)
+{
+    return e->status == 400 && e->elsewhere ? 502 : e->status;
+}
+
 /* OpenAI's words for a kind of failure. */
 static const char *openai_type(int status)
 {
@@ -137,7 +144,7 @@ static const char *openai_code(const struct err *e)
 {
     if (e->chat_code)
         return e->chat_code;
-    if (e->status == 401)
+    if (e->kind == ERR_SECURITY) /* the caller's own, as against the endpoint's */
         return "invalid_api_key";
     if (e->kind == ERR_NOT_FOUND)
         return "model_not_found";
@@ -166,7 +173,7 @@ void err_render_openai(struct json_out *w, const struct err *e)
     json_key(w, "error");
     json_obj(w);
     put_message(w, e);
-    json_key_cstr(w, "type", openai_type(e->status));
+    json_key_cstr(w, "type", openai_type(openai_status(e)));
     json_key_cstr(w, "param", e->chat_param);
     json_key_cstr(w, "code", openai_code(e));
     json_end(w);
@@ -332,6 +339,7 @@ void reply_err(struct request *r, struct err *e)
         struct json_out o;
         json_out_init(&o, &b);
         err_render_openai(&o, e);
+        status = openai_status(e);
         err_free(e);
         reply_json(r, status, &b);
         return;
