@@ -11,6 +11,8 @@ static const struct str stars = STR_INIT("***");
 #define LEAST_IN_TEXTS 8
 /* So much of a secret's beginning is treated as the whole: texts are cut, by us and by others. */
 #define TELLING 16
+/* Backslashes before one character: escaped four times over. */
+#define MOST_ESCAPES 15
 
 /* --- what must not be seen --- */
 
@@ -163,7 +165,7 @@ static size_t read_one(struct str s, char out[4], size_t *n_out)
     if (n)
         return n;
     size_t at = 0;
-    while (at + 1 < s.n && s.p[at] == '\\')
+    while (at + 1 < s.n && at < MOST_ESCAPES && s.p[at] == '\\')
         at++;
     out[0] = s.p[at] == 'n' ? '\n' : s.p[at] == 't' ? '\t' : s.p[at] == 'r' ? '\r' : s.p[at];
     return at + 1;

@@ -78,6 +78,23 @@ static void secrets_written_otherwise(void **state)
     assert_text(f, "a\\/b d \\ % %4 %zz \\u12 \\uD800 \\", "a\\/b d \\ % %4 %zz \\u12 \\uD800 \\");
 }
 
+/* What a service may send at most, in time that does not grow with its square. */
+static void long_texts(void **state)
+{
+    struct fixture *f = *state;
+    size_t n = 4 << 20;
+    char *text = malloc(n);
+    const char *hostile[] = {"\\", "%", "a/b ", "tok", "%5C"};
+    assert_non_null(text);
+    for (size_t i = 0; i < sizeof hostile / sizeof hostile[0]; i++) {
+        size_t len = strlen(hostile[i]);
+        for (size_t k = 0; k < n; k++)
+            text[k] = hostile[i][k % len];
+        assert_true(mask_text(&f->mask, str_n(text, n)).n > 0);
+    }
+    free(text);
+}
+
 static void assert_err(struct fixture *f, struct secret *key, const char *in, const char *out)
 {
     struct err *e = err_wrap(err_new(ERR_ARGUMENT, "%s", in), ERR_STATUS, "Cause: %s", in);
@@ -147,6 +164,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(secrets_in_texts, setup, teardown),
         cmocka_unit_test_setup_teardown(secrets_written_otherwise, setup, teardown),
+        cmocka_unit_test_setup_teardown(long_texts, setup, teardown),
         cmocka_unit_test_setup_teardown(secrets_in_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(requests, setup, teardown),
         cmocka_unit_test_setup_teardown(bodies_that_are_no_json, setup, teardown),
