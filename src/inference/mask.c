@@ -11,6 +11,9 @@ static const struct str stars = STR_INIT("***");
 #define LEAST_IN_TEXTS 8
 /* So much of a secret's beginning is treated as the whole: texts are cut, by us and by others. */
 #define TELLING 16
+/* Bytes of an error that are looked through and shown: a loop must not be held up by what a service
+ * says. */
+#define MOST_SAID ((size_t)256 << 10)
 /* Backslashes before one character: escaped four times over. */
 #define MOST_ESCAPES 15
 
@@ -328,10 +331,20 @@ static void put_body(const struct mask *m, struct str body, struct json_out *w)
     err_free(e);
 }
 
+/* Whole characters. */
+static struct str beginning(struct str s)
+{
+    size_t n = s.n < MOST_SAID ? s.n : MOST_SAID;
+    while (n < s.n && n > 0 && ((unsigned char)s.p[n] & 0xC0) == 0x80)
+        n--;
+    return str_sub(s, 0, n);
+}
+
 static void mask_member(const struct mask *m, char **text)
 {
     if (!*text)
         return;
+    (*text)[beginning(str_c(*text)).n] = '\0';
     struct str shown = mask_text(m, str_c(*text));
     if (shown.p == *text)
         return;

@@ -105,6 +105,22 @@ static void assert_err(struct fixture *f, struct secret *key, const char *in, co
     err_free(e);
 }
 
+static void long_errors_are_cut(void **state)
+{
+    struct fixture *f = *state;
+    char *text = calloc(1, (1 << 20) + 1);
+    assert_non_null(text);
+    for (size_t i = 1; i + 1 < 1 << 20; i += 2)
+        memcpy(text + i, "\xC3\xA9", 2);
+    text[0] = 'a';
+    struct err *e = err_new(ERR_ARGUMENT, "%s", text);
+    mask_err(f->arena, &f->ep, NULL, e);
+    assert_int_equal(strlen(e->reason), (256 << 10) - 1);
+    assert_true(str_utf8_ok(str_c(e->reason)));
+    err_free(e);
+    free(text);
+}
+
 /* The base64 is Python's. */
 static void secrets_in_errors(void **state)
 {
@@ -165,6 +181,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(secrets_in_texts, setup, teardown),
         cmocka_unit_test_setup_teardown(secrets_written_otherwise, setup, teardown),
         cmocka_unit_test_setup_teardown(long_texts, setup, teardown),
+        cmocka_unit_test_setup_teardown(long_errors_are_cut, setup, teardown),
         cmocka_unit_test_setup_teardown(secrets_in_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(requests, setup, teardown),
         cmocka_unit_test_setup_teardown(bodies_that_are_no_json, setup, teardown),
