@@ -3,6 +3,8 @@
  * providers.md 3.4 (API as of January 2025), inference.md 5.4 with what 9.2 (rerank) adds; Azure's
  * Model Inference API (2024-05-01-preview) for chat_completion, which Elasticsearch does not have
  * here. */
+#include "azureaistudio.h"
+
 #include "openai_shape.h"
 
 #define TE    TASK_BIT(TASK_TEXT_EMBEDDING)
@@ -11,27 +13,6 @@
 #define CC    TASK_BIT(TASK_CHAT_COMPLETION)
 #define CHATS (CO | CC)
 #define ALL   (TE | RR | CHATS)
-
-enum {
-    S_API_KEY,
-    S_TARGET,
-    S_PROVIDER,
-    S_ENDPOINT_TYPE,
-    S_SIMILARITY,
-    S_DIMENSIONS,
-    S_DIMENSIONS_SET_BY_USER,
-    S_MAX_INPUT_TOKENS,
-    S_RATE_LIMIT,
-    S_TEMPERATURE,
-    S_TOP_P,
-    S_DO_SAMPLE,
-    S_MAX_NEW_TOKENS,
-    S_CHAT_MAX_NEW_TOKENS,
-    S_USER,
-    S_RETURN_DOCUMENTS,
-    S_TOP_N,
-    N_SETTINGS
-};
 
 static const char *const provider_names[] = {"cohere",  "databricks", "meta", "microsoft_phi",
                                              "mistral", "openai",     NULL};
@@ -127,12 +108,12 @@ static const struct ability {
     {STR_INIT("mistral"), 0, CHATS},          {STR_INIT("openai"), TE | CHATS, 0},
 };
 
-static bool by_token(const struct endpoint *ep)
+bool azureaistudio_by_token(const struct endpoint *ep)
 {
     return str_eq(ep->values.v[S_ENDPOINT_TYPE].s, STR("token"));
 }
 
-static bool is_openai(const struct endpoint *ep)
+bool azureaistudio_is_openai(const struct endpoint *ep)
 {
     return str_eq(ep->values.v[S_PROVIDER].s, STR("openai"));
 }
@@ -148,7 +129,7 @@ static struct err *check(struct endpoint *ep)
     if (!((a->token | a->realtime) & task))
         return err_status(400, "The [%s] task type for provider [%.*s] is not available",
                           task_name(ep->task), STR_ARG(a->provider));
-    if (!((by_token(ep) ? a->token : a->realtime) & task))
+    if (!((azureaistudio_by_token(ep) ? a->token : a->realtime) & task))
         return err_status(400,
                           "The [%.*s] endpoint type with [%s] task type for provider [%.*s] is not "
                           "available",
@@ -162,7 +143,7 @@ static struct err *check(struct endpoint *ep)
 static struct str url_of(const struct endpoint *ep, struct arena *a)
 {
     struct str target = ep->values.v[S_TARGET].s;
-    if (is_openai(ep) || !by_token(ep))
+    if (azureaistudio_is_openai(ep) || !azureaistudio_by_token(ep))
         return target;
     const char *path = ep->task == TASK_TEXT_EMBEDDING ? "/v1/embeddings"
                        : ep->task == TASK_RERANK       ? "/v1/rerank"
@@ -173,12 +154,13 @@ static struct str url_of(const struct endpoint *ep, struct arena *a)
 }
 
 /* Three ways to show the same key. */
-static void request(const struct endpoint *ep, const struct input *in, struct http_out *out)
+void azureaistudio_request(const struct endpoint *ep, const struct input *in, struct http_out *out)
 {
     const struct value *key = &in->values.v[S_API_KEY];
-    bool realtime = !by_token(ep);
-    request_json(out, url_of(ep, out->arena), !is_openai(ep) && realtime ? key : NULL);
-    if (is_openai(ep))
+    bool realtime = !azureaistudio_by_token(ep);
+    request_json(out, url_of(ep, out->arena),
+                 !azureaistudio_is_openai(ep) && realtime ? key : NULL);
+    if (azureaistudio_is_openai(ep))
         http_header_add(&out->headers, STR("api-key"), secret_reveal(key->secret));
     else if (!realtime)
         http_header_add(&out->headers, STR("Authorization"), secret_reveal(key->secret));
@@ -188,7 +170,7 @@ static struct err *embed_build(const struct endpoint *ep, const struct input *in
                                struct http_out *out)
 {
     const struct value *v = in->values.v;
-    request(ep, in, out);
+    azureaistudio_request(ep, in, out);
     struct body b;
     body_begin(&b);
     json_key_texts(&b.w, "input", in->texts, in->n_texts);
@@ -204,7 +186,7 @@ static struct err *rerank_build(const struct endpoint *ep, const struct input *i
 {
     const struct value *v = in->values.v;
     int64_t top_n;
-    request(ep, in, out);
+    azureaistudio_request(ep, in, out);
     struct body b;
     body_begin(&b);
     json_key_str(&b.w, "query", in->query);
@@ -247,10 +229,10 @@ static void put_parameters(struct json_out *w, const struct value *v)
 static struct err *completion_build(const struct endpoint *ep, const struct input *in,
                                     struct http_out *out)
 {
-    request(ep, in, out);
+    azureaistudio_request(ep, in, out);
     struct body b;
     body_begin(&b);
-    if (by_token(ep)) {
+    if (azureaistudio_by_token(ep)) {
         put_messages(&b.w, "messages", in->texts[0]);
         put_parameters(&b.w, in->values.v);
     } else {
@@ -262,103 +244,6 @@ static struct err *completion_build(const struct endpoint *ep, const struct inpu
     }
     if (in->stream)
         json_key_bool(&b.w, "stream", true);
-    return body_finish(&b, out);
-}
-
-/* --- chats: OpenAI's shape by the token, messages and parameters in realtime --- */
-
-static struct str number_text(struct arena *arena, double d)
-{
-    struct buf b;
-    struct json_out w;
-    buf_init(&b, 64);
-    json_out_init(&w, &b);
-    json_put_f64(&w, d);
-    struct str text = arena_dup(arena, buf_str(&b));
-    buf_deinit(&b);
-    return text;
-}
-
-/* What the call does not say, the endpoint's task settings do. */
-static struct chat with_settings(const struct input *in, struct arena *arena)
-{
-    const struct value *v = in->values.v;
-    struct chat c = in->chat ? *in->chat : (struct chat){0};
-    if (!c.has_max_completion_tokens && v[S_CHAT_MAX_NEW_TOKENS].set) {
-        c.has_max_completion_tokens = true;
-        c.max_completion_tokens = v[S_CHAT_MAX_NEW_TOKENS].i;
-    }
-    if (!c.has_temperature && v[S_TEMPERATURE].set) {
-        c.has_temperature = true;
-        c.temperature_text = number_text(arena, v[S_TEMPERATURE].d);
-    }
-    if (!c.has_top_p && v[S_TOP_P].set) {
-        c.has_top_p = true;
-        c.top_p_text = number_text(arena, v[S_TOP_P].d);
-    }
-    return c;
-}
-
-static void put_chat_parameters(struct json_out *w, const struct chat *c, const struct value *v)
-{
-    if (!c->has_temperature && !c->has_top_p && !v[S_DO_SAMPLE].set &&
-        !c->has_max_completion_tokens)
-        return;
-    json_key(w, "parameters");
-    json_obj(w);
-    if (c->has_temperature)
-        json_key_raw(w, "temperature", c->temperature_text);
-    if (c->has_top_p)
-        json_key_raw(w, "top_p", c->top_p_text);
-    if (v[S_DO_SAMPLE].set)
-        json_key_bool(w, "do_sample", v[S_DO_SAMPLE].b);
-    if (c->has_max_completion_tokens)
-        json_key_i64(w, "max_new_tokens", c->max_completion_tokens);
-    json_end(w);
-}
-
-/* What a realtime endpoint would not hear of must not seem to be heard. */
-static struct err *check_realtime(const struct chat *c)
-{
-    const char *what = c->n_tools ? "tools" : c->n_stop ? "stop" : NULL;
-    if (!what)
-        return NULL;
-    return err_status(400,
-                      "Field [%s] is not supported by the [realtime] endpoint type of Azure "
-                      "AI Studio",
-                      what);
-}
-
-static void put_realtime(struct json_out *w, const struct input *in, const struct chat *c)
-{
-    json_key(w, "input_data");
-    json_obj(w);
-    openai_put_messages(w, "input_string", c);
-    put_chat_parameters(w, c, in->values.v);
-    json_end(w);
-    if (in->stream)
-        json_key_bool(w, "stream", true);
-}
-
-static struct err *chat_build(const struct endpoint *ep, const struct input *in,
-                              struct http_out *out)
-{
-    static const struct openai_style openai = {
-        .max_field = "max_completion_tokens", .stream_options = true, .omits_model = true};
-    static const struct openai_style others = {.max_field = "max_tokens", .omits_n = true};
-    struct chat chat = with_settings(in, out->arena);
-    struct input with = *in;
-    with.chat = &chat;
-    if (!by_token(ep))
-        TRY(check_realtime(&chat));
-    request(ep, in, out);
-    struct body b;
-    body_begin(&b);
-    if (by_token(ep))
-        openai_chat_body(&b.w, &with, (struct str){0}, (struct str){0},
-                         is_openai(ep) ? &openai : &others);
-    else
-        put_realtime(&b.w, in, &chat);
     return body_finish(&b, out);
 }
 
@@ -380,7 +265,7 @@ static struct err *chat_parse_answer(const struct endpoint *ep, const struct inp
                                      const struct http_in *answer, struct result *out)
 {
     static const char name[] = "Azure AI Studio completion";
-    if (by_token(ep))
+    if (azureaistudio_by_token(ep))
         return openai_chat_parse(answer, name, out);
     const struct json *root;
     TRY(answer_json(answer, &root));
@@ -437,7 +322,7 @@ static const struct provider_task tasks[] = {
      .request_name = "Azure AI Studio chat completion",
      .default_rpm = 240,
      .framing = FRAMING_SSE,
-     .build = chat_build,
+     .build = azureaistudio_chat_build,
      .parse = chat_parse_answer,
      .on_event = openai_chat_event},
 };
