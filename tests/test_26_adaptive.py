@@ -1,4 +1,5 @@
 """Adaptive allocations: they follow the load, go to zero when nobody asks, and come back with the first call."""
+import glob
 import json
 import os
 import threading
@@ -11,6 +12,7 @@ from inferd import wait_until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TINY = os.path.join(HERE, "fixtures", "models", "eland_tiny", "bert_text_embedding")
+MINILM = os.path.join(os.environ.get("INFERD_TEST_MODELS", ""), "all-minilm-l6-v2")
 TO_ZERO = "xpack.ml.trained_models.adaptive_allocations.scale_to_zero_time"
 COOLDOWN = "xpack.ml.trained_models.adaptive_allocations.scale_up_cooldown_time"
 FAST = {"inference.local.scaling_interval": "100ms", TO_ZERO: "400ms", COOLDOWN: "100ms", "node.processors": "4"}
@@ -99,6 +101,49 @@ def test_many_first_calls_at_once(spawn):
         for t in threads:
             t.join()
     assert statuses == [200] * 200
+
+
+def test_its_files_are_gone_when_it_shall_come_back(spawn):
+    """Weights are not kept at zero: who needs them then hears that they cannot be read, until they can."""
+    server = spawn(FAST)
+    upload(server)
+    start(server, min_number_of_allocations=0)
+    first = infer(server)
+    assert first.status == 200
+    wait_for_zero(server)
+    (archive,) = glob.glob(os.path.join(server.data, "**", "model.pt"), recursive=True)
+    os.rename(archive, archive + ".aside")
+    for _ in range(3):
+        refused = infer(server)
+        assert refused.status >= 400 and refused.reason, refused
+    os.rename(archive + ".aside", archive)
+    again = infer(server)
+    assert again.json["inference_results"] == first.json["inference_results"]
+    wait_for_zero(server)
+    with open(archive, "r+b") as f:  # cut short
+        f.truncate(os.path.getsize(archive) // 2)
+    assert infer(server).status >= 400
+    assert server.get("/").status == 200
+
+
+@pytest.mark.skipif(not os.path.isdir(MINILM), reason="INFERD_TEST_MODELS is not set")
+def test_no_weights_in_memory_at_zero(spawn, slow_binary):
+    server = spawn({**FAST, "path.models": os.environ["INFERD_TEST_MODELS"]})
+    path = "/_inference/text_embedding/e"
+    settings = {"model_id": "all-minilm-l6-v2", "num_threads": 1,
+                "adaptive_allocations": {"enabled": True, "min_number_of_allocations": 0}}
+    assert server.put(path, {"service": "elasticsearch", "service_settings": settings}).status == 200
+    weights = os.path.getsize(os.path.join(MINILM, "model.safetensors")) >> 20
+    first = server.post(path, {"input": "words"}).json
+    for _ in range(3):
+        used = rss_mib(server)
+        wait_until(lambda: slow_binary or rss_mib(server) < used - weights * 0.8, 20, "memory given back")
+        assert server.post(path, {"input": "words"}).json == first
+
+
+def rss_mib(server):
+    with open(f"/proc/{server.process.pid}/statm", encoding="ascii") as f:
+        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
 def test_follows_the_load(spawn):

@@ -25,20 +25,37 @@ static void pause_for_others(void *ctx)
 static struct err *allocation_new(struct deployment *d, struct allocation **out)
 {
     struct session *session;
-    TRY(session_new(d->parts->program, deployment_threads(d), &session));
+    struct program *program;
+    TRY(parts_program(d->models, d->parts, &program));
+    struct err *err = session_new(program, deployment_threads(d), &session);
+    if (err) {
+        parts_program_done(d->models, d->parts, program);
+        return err;
+    }
     struct allocation *a = mem_new(sizeof(*a));
+    a->program = program;
     a->session = session;
     a->deployment = d;
     cores_turn_init(&a->turn, deployment_threads(d), d->low_priority);
     if (d->low_priority)
         session_set_pause(session, pause_for_others, a);
-    a->token_budget = d->parts->info->token_budget;
+    a->token_budget = d->parts->info.token_budget;
     /* One at a time where batches save nothing: then what waits is for other allocations. */
-    a->batch_tokens = d->parts->info->interpreted ? 1 : a->token_budget;
+    a->batch_tokens = d->parts->info.interpreted ? 1 : a->token_budget;
     a->ids = mem_array(a->token_budget, sizeof(*a->ids));
     a->type_ids = mem_array(a->token_budget, sizeof(*a->type_ids));
     *out = a;
     return NULL;
+}
+
+/* While the deployment keeps its parts. */
+static void end_session(struct allocation *a)
+{
+    if (!a->session)
+        return;
+    session_free(a->session);
+    a->session = NULL;
+    parts_program_done(a->deployment->models, a->deployment->parts, a->program);
 }
 
 void allocations_free(struct allocation *a)
@@ -46,8 +63,7 @@ void allocations_free(struct allocation *a)
     struct allocation *next;
     for (; a; a = next) {
         next = a->next;
-        if (a->session)
-            session_free(a->session);
+        end_session(a);
         cores_turn_deinit(&a->turn);
         free(a->ids);
         free(a->type_ids);
@@ -258,8 +274,7 @@ static void run_next(struct allocation *a)
 static void leave(struct allocation *a, struct waiter *ended)
 {
     struct models *m = a->deployment->models;
-    session_free(a->session); /* while the deployment keeps its program */
-    a->session = NULL;
+    end_session(a);
     waiters_post(ended, NULL);
     deployment_unref(a->deployment);
     pthread_mutex_lock(&m->lock);

@@ -311,7 +311,9 @@ static struct err *load(struct deployment *d, const struct source *s, struct all
     pthread_mutex_lock(&d->lock);
     int n = d->granted;
     pthread_mutex_unlock(&d->lock);
-    return allocations_new(d, n, fresh);
+    TRY(allocations_new(d, n, fresh));
+    parts_rest(d->models, d->parts);
+    return NULL;
 }
 
 /* As the API says that every node failed, of which there is one. */

@@ -8,7 +8,7 @@
 static struct err *snapshot_row(const struct parts *p, const struct nlp_config *config,
                                 struct arena *arena, struct str text, struct nlp_request *out)
 {
-    uint32_t budget = p->info->token_budget, longest = p->info->max_seq_length;
+    uint32_t budget = p->info.token_budget, longest = p->info.max_seq_length;
     struct window window = {.max_tokens = longest < budget ? longest : budget};
     struct str first = text, second = {NULL, 0};
     if (config->task == NLP_TEXT_SIMILARITY) {

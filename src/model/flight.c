@@ -232,9 +232,9 @@ static struct err *encode_all(struct flight *f)
 
 static struct err *row_fits(const struct parts *parts, uint32_t n)
 {
-    uint32_t most = parts->info->max_tokens;
-    if (most > parts->info->token_budget)
-        most = parts->info->token_budget;
+    uint32_t most = parts->info.max_tokens;
+    if (most > parts->info.token_budget)
+        most = parts->info.token_budget;
     if (n <= most)
         return NULL;
     return err_new(ERR_ARGUMENT,

@@ -132,9 +132,13 @@ struct parts {
     unsigned refs; /* models->lock */
     enum { PARTS_LOADING, PARTS_READY, PARTS_BROKEN } state;
     struct err *err;
-    struct program *program;
+    struct program *program; /* NULL: no allocation needs it; models->lock */
+    size_t n_users;          /* allocations; models->lock */
+    bool loading_again;      /* the program; models->lock */
+    const char *place;       /* folder or archive it is loaded from */
+    uint32_t token_budget;
     struct tokenizer *tokenizer;
-    const struct program_info *info;
+    struct program_info info;    /* also while there is no program */
     struct trained_model *model; /* a reference, or NULL */
     struct nlp_config nlp;       /* borrows from model */
     bool snapshot;
@@ -146,6 +150,11 @@ struct parts {
 /* Blocking: pool. */
 struct err *parts_load(struct models *, const struct source *, struct parts **out);
 void parts_unref(struct models *, struct parts *); /* NULL is fine */
+/* The program for an allocation, loaded if none has it: give it back with parts_program_done. May
+ * block: pool, or the thread of an allocation or the steward where it is known to be there. */
+struct err *parts_program(struct models *, struct parts *, struct program **out);
+void parts_program_done(struct models *, struct parts *, struct program *);
+void parts_rest(struct models *, struct parts *); /* without allocations nobody needs its weights */
 
 /* encode.c: the config for an endpoint's call: with its query, where it has one. In the arena. */
 void encode_config(const struct parts *, struct arena *, const struct input *,
@@ -261,6 +270,7 @@ void forget(struct deployment *);
 struct allocation {
     struct allocation *next;
     struct deployment *deployment;
+    struct program *program; /* parts_program_done gives it back */
     struct session *session;
     struct cores_turn turn;
     pthread_t thread;

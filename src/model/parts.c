@@ -1,8 +1,12 @@
 /* What a model is made of, and program and tokenizer loaded from it. Deployments of the same files
  * share them; the last one that goes frees them, so replaced files are read anew by the next start.
- * Two starts at once load once: the second waits for the first (both are pool threads). */
+ * Two starts at once load once: the second waits for the first (both are pool threads).
+ *
+ * The program is there as long as there are allocations: when the last goes, so do the weights, and
+ * the first that comes again loads them anew. The tokenizer stays, for the calls that wait then. */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -180,19 +184,38 @@ static enum nlp_task task_of(enum program_output output)
     return NLP_TEXT_EMBEDDING;
 }
 
+static struct err *load_program(const struct parts *p, struct program **out)
+{
+    uint32_t longest = p->nlp.tokenization.max_sequence_length;
+    struct engine_limits limits = {.token_budget = p->token_budget};
+    struct script_options options = {.max_tokens = longest, .limits = limits};
+    return p->snapshot ? program_load_snapshot(p->place, &limits, out)
+                       : program_load_script(p->place, &options, out);
+}
+
+/* What is known of a program outlives it. */
+static void keep_info(struct parts *p)
+{
+    p->info = *program_info(p->program);
+    const char **texts[] = {&p->info.architecture, &p->info.pooling, &p->info.why};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        if (*texts[i])
+            *texts[i] = arena_cstr(p->arena, str_c(*texts[i]));
+    }
+}
+
 static struct err *load_snapshot(struct models *m, const struct source *s, struct parts *p)
 {
-    struct engine_limits limits = {0};
-    TRY(token_budget(m, s, &limits.token_budget));
-    TRY(program_load_snapshot(s->folder, &limits, &p->program));
-    p->info = program_info(p->program);
+    TRY(token_budget(m, s, &p->token_budget));
+    TRY(load_program(p, &p->program));
+    keep_info(p);
     TRY(tokenizer_open_snapshot(s->folder, &p->tokenizer));
-    if (tokenizer_vocab_size(p->tokenizer) > p->info->vocab_size)
+    if (tokenizer_vocab_size(p->tokenizer) > p->info.vocab_size)
         return err_new(ERR_ARGUMENT,
                        "the tokenizer has [%u] tokens but the model's [config.json] says "
                        "vocab_size [%u]",
-                       tokenizer_vocab_size(p->tokenizer), p->info->vocab_size);
-    p->nlp.task = task_of(p->info->output);
+                       tokenizer_vocab_size(p->tokenizer), p->info.vocab_size);
+    p->nlp.task = task_of(p->info.output);
     return snapshot_prompts(s->folder, s->model_id, p->arena, p->prompts);
 }
 
@@ -227,17 +250,16 @@ static struct err *load_tokenizer(const struct source *s, struct parts *p)
 static struct err *load_script(const struct source *s, struct parts *p)
 {
     uint32_t longest = p->nlp.tokenization.max_sequence_length;
-    struct script_options options = {
-        .max_tokens = longest,
-        .limits = {.token_budget = longest > BATCH_TOKENS ? longest : BATCH_TOKENS}};
-    TRY(program_load_script(s->definition, &options, &p->program));
-    p->info = program_info(p->program);
+    p->token_budget = longest > BATCH_TOKENS ? longest : BATCH_TOKENS;
+    TRY(load_program(p, &p->program));
+    keep_info(p);
     return load_tokenizer(s, p);
 }
 
 static struct err *load_all(struct models *m, const struct source *s, struct parts *p)
 {
     p->snapshot = s->snapshot;
+    p->place = arena_cstr(p->arena, str_c(s->snapshot ? s->folder : s->definition));
     p->input_field = STR("text_field");
     if (s->model) {
         p->model = trained_model_ref(s->model);
@@ -351,4 +373,80 @@ struct err *parts_load(struct models *m, const struct source *s, struct parts **
         *out = p;
     arena_free(a);
     return err;
+}
+
+/* --- the program, for as long as there are allocations --- */
+
+static struct err *load_again(const struct parts *p, struct program **out)
+{
+    TRY(load_program(p, out));
+    const struct program_info *now = program_info(*out);
+    if (now->output == p->info.output && now->dimensions == p->info.dimensions &&
+        now->vocab_size == p->info.vocab_size && now->max_tokens == p->info.max_tokens)
+        return NULL;
+    program_unref(*out);
+    *out = NULL;
+    return err_new(ERR_IO, "the model's files have changed since it was started; stop the "
+                           "deployment and start it again");
+}
+
+struct err *parts_program(struct models *m, struct parts *p, struct program **out)
+{
+    struct err *err = NULL;
+    pthread_mutex_lock(&m->lock);
+    while (p->loading_again)
+        pthread_cond_wait(&m->idle, &m->lock);
+    p->n_users++;
+    bool load = !p->program;
+    p->loading_again = load;
+    if (!load)
+        *out = program_ref(p->program);
+    pthread_mutex_unlock(&m->lock);
+    if (!load)
+        return NULL;
+    err = load_again(p, out);
+    pthread_mutex_lock(&m->lock);
+    p->loading_again = false;
+    if (err)
+        p->n_users--;
+    else
+        p->program = program_ref(*out);
+    pthread_cond_broadcast(&m->idle);
+    pthread_mutex_unlock(&m->lock);
+    return err;
+}
+
+/* The program, if nobody uses it any more. With m->lock held. */
+static struct program *take_unused(struct parts *p)
+{
+    struct program *unused = p->n_users ? NULL : p->program;
+    if (unused)
+        p->program = NULL;
+    return unused;
+}
+
+static void free_unused(struct program *unused)
+{
+    if (!unused)
+        return;
+    program_unref(unused);
+    malloc_trim(0); /* weights were many large blocks: back to the system with them */
+}
+
+void parts_program_done(struct models *m, struct parts *p, struct program *program)
+{
+    program_unref(program);
+    pthread_mutex_lock(&m->lock);
+    p->n_users--;
+    struct program *unused = take_unused(p);
+    pthread_mutex_unlock(&m->lock);
+    free_unused(unused);
+}
+
+void parts_rest(struct models *m, struct parts *p)
+{
+    pthread_mutex_lock(&m->lock);
+    struct program *unused = take_unused(p);
+    pthread_mutex_unlock(&m->lock);
+    free_unused(unused);
 }

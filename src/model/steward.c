@@ -27,7 +27,7 @@ struct steward {
 struct glance {
     struct scaling_view view;
     struct scaler_limits bounds;
-    bool woken;
+    bool woken, waking;
 };
 
 static void look(struct deployment *d, double zero_after, struct glance *out)
@@ -46,8 +46,10 @@ static void look(struct deployment *d, double zero_after, struct glance *out)
                    .max = d->adaptive.has_max ? (int)d->adaptive.max : 0,
                    .zero_after = zero_after},
         .woken = d->tended.woken,
+        .waking = d->tended.waking,
     };
-    d->tended.woken = false;
+    if (!d->tended.waking) /* whoever came while that failed shall be heard */
+        d->tended.woken = false;
     pthread_mutex_unlock(&d->lock);
 }
 
@@ -91,6 +93,29 @@ static void resize(struct deployment *d, int from, int n, const char *reason)
              LOG_I("from", from), LOG_I("allocations", now), LOG_C("reason", reason));
 }
 
+static void wake_work(void *job)
+{
+    struct deployment *d = job;
+    struct models *m = d->models;
+    resize(d, 0, 1, "a request came while it had no allocation");
+    pthread_mutex_lock(&d->lock);
+    d->tended.waking = false;
+    pthread_mutex_unlock(&d->lock);
+    steward_wake(m->steward); /* more may be waiting than one can do */
+    models_reap(m);
+    deployment_unref(d);
+    models_job_done(m);
+}
+
+/* Its model is loaded on the pool; until that is done nobody else changes its number. */
+static void wake_up(struct deployment *d)
+{
+    pthread_mutex_lock(&d->lock);
+    d->tended.waking = true;
+    pthread_mutex_unlock(&d->lock);
+    models_run(d->models, wake_work, deployment_ref(d));
+}
+
 static void tend(struct steward *s, struct deployment *d)
 {
     struct glance g;
@@ -103,9 +128,11 @@ static void tend(struct steward *s, struct deployment *d)
     if (!d->tended.known)
         scaling_init(scaling, g.view.allocations, now);
     d->tended.known = true;
+    if (g.waking)
+        return;
     if (g.woken && g.view.started && g.view.allocations == 0) {
         scaling_woken(scaling, now);
-        resize(d, 0, 1, "a request came while it had no allocation");
+        wake_up(d);
         return;
     }
     if (!scaling_due(scaling, &g.view, &limits, now))
