@@ -99,8 +99,8 @@ static struct err *ask(const char *prompt, char *out, size_t *n_out)
         return read_line(out, MAX_LINE, n_out);
     unseen = old;
     unseen.c_lflag &= ~(tcflag_t)ECHO;
-    fputs(prompt, stderr);
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &unseen);
+    fputs(prompt, stderr); /* who answers it at once is not seen and not flushed */
     struct err *e = read_line(out, MAX_LINE, n_out);
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &old);
     fputc('\n', stderr);
