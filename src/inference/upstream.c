@@ -337,7 +337,8 @@ static void upstream_sign_and_send(struct upstream *up, const struct auth *auth,
 {
     struct call *call = up->call;
     const struct inference_options *o = &up->inf->options;
-    struct client_limits limits = {.max_response_bytes = o->max_response_bytes};
+    struct client_limits limits = {.max_response_bytes = o->max_response_bytes,
+                                   .owner = call->owner};
     struct err *e = upstream_address(up->inf, call->endpoint, &up->out, &limits);
     if (!e && auth)
         e = auth->sign(call->endpoint, token, clock_wall_ms() / 1000, &up->out);

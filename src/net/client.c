@@ -62,11 +62,31 @@ static void begin(struct client_call *call)
     exchange_begin(k);
 }
 
+static uint64_t turn_of(struct list_link *link)
+{
+    return LIST_OWNER(link, struct client_call, link)->turn;
+}
+
+/* Start-time fair queueing: a turn is one call of each owner; who is new takes part in this one. */
+static uint64_t next_turn(struct route *r, uint32_t owner)
+{
+    uint64_t *last = &r->last_turn[owner % OWNERS];
+    *last = *last + 1 > r->turn ? *last + 1 : r->turn;
+    return *last;
+}
+
 static void wait_in_line(struct client_call *call)
 {
     struct route *r = call->way->route;
+    struct list_link *before = &r->waiting; /* the end: where whoever has most belongs */
     call->state = CALL_QUEUED;
-    list_push(&r->waiting, &call->link);
+    call->turn = next_turn(r, call->limits.owner);
+    if (!list_empty(&r->waiting) && turn_of(r->waiting.prev) > call->turn) {
+        before = r->waiting.next;
+        while (turn_of(before) <= call->turn)
+            before = before->next;
+    }
+    list_push(before, &call->link);
     if (!list_linked(&r->link))
         list_push(&call->client->full, &r->link);
 }
@@ -75,8 +95,11 @@ static void leave_queue(struct client_call *call)
 {
     struct route *r = call->way->route;
     list_remove(&call->link);
-    if (list_empty(&r->waiting))
-        list_remove(&r->link);
+    if (!list_empty(&r->waiting))
+        return;
+    list_remove(&r->link);
+    memset(r->last_turn, 0, sizeof r->last_turn);
+    r->turn = 0;
 }
 
 static void start(struct client_call *call)
@@ -87,7 +110,7 @@ static void start(struct client_call *call)
         wait_in_line(call);
 }
 
-/* Routes take turns, calls of one route keep their order. A route that was served goes to the end
+/* Routes take turns, and in each the owners of calls. A route that was served goes to the end
  * and is looked at again there. */
 void serve_waiting(struct client *c)
 {
@@ -97,6 +120,7 @@ void serve_waiting(struct client *c)
         next = l->next;
         if (!can_begin(call))
             continue;
+        r->turn = call->turn;
         leave_queue(call);
         if (list_linked(&r->link)) {
             list_remove(&r->link);

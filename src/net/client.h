@@ -31,8 +31,9 @@
  * retries are the caller's.
  *
  * Limits on connections hold per client, so per loop; what does not fit waits in line, per route,
- * and waiting counts towards total_timeout_ms but not towards connect_timeout_ms. Over HTTP/2 a
- * connection carries as many calls as the service allows, at most 100.
+ * where owners take turns; and waiting counts towards total_timeout_ms but not towards
+ * connect_timeout_ms. Over HTTP/2 a connection carries as many calls as the service allows, at most
+ * 100.
  *
  * Error reasons name scheme, host and port, never path, query, credentials or headers.
  * Thread: the loop's. */
@@ -77,6 +78,7 @@ struct client_limits {
     int64_t stall_timeout_ms;  /* longest silence while a body is coming; 0: none */
     bool allow_private;        /* may the resolved address be loopback, link-local, private? */
     const struct client_egress *egress; /* borrowed as `out` is; NULL: plainly */
+    uint32_t owner; /* whose call it is: those of one wait in line behind their own */
 };
 
 /* Why a call failed below HTTP. The err's kind is ERR_IO unless said otherwise. */

@@ -252,6 +252,45 @@ static void test_busy_route_does_not_hold_up_others(void **state)
     probe_deinit(&other);
 }
 
+static int n_ended;
+
+static void ended(void *ctx, enum client_failure failure, struct err *err, const struct http_in *in)
+{
+    struct probe *p = ctx;
+    on_done(ctx, failure, err, in);
+    p->conn = ++n_ended;
+}
+
+/* One owner's twenty calls are in line; another's two come in with the second and third of them. */
+static void test_owners_take_turns(void **state)
+{
+    struct probe heavy[23], light[2];
+    n_ended = 0;
+    for (int i = 0; i < 23; i++) {
+        probe_init(&heavy[i], i < 3 ? "/wait" : "/ok");
+        heavy[i].events.done = ended;
+        heavy[i].limits.owner = 7;
+        probe_send(&heavy[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        probe_init(&light[i], "/ok");
+        light[i].events.done = ended;
+        light[i].limits.owner = 8;
+        probe_send(&light[i]);
+    }
+    client_cancel(heavy[2].call); /* one slot comes free */
+    pending = 24;
+    struct loop_timer timer = {0};
+    loop_timer_set(loop, &timer, clock_mono_ms() + 50, release);
+    run_all();
+    assert_true(light[0].conn <= 3);
+    assert_true(light[1].conn <= 5);
+    for (int i = 0; i < 23; i++)
+        probe_deinit(&heavy[i]);
+    for (int i = 0; i < 2; i++)
+        probe_deinit(&light[i]);
+}
+
 static void test_waiting_can_time_out_and_be_cancelled(void **state)
 {
     struct probe p[6];
@@ -314,15 +353,11 @@ static void test_send_from_within_events(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_pause_and_resume),
-        TEST(test_end_while_paused),
-        TEST(test_cancel_in_own_body),
-        TEST(test_cancel_another_from_a_body),
-        TEST(test_cancel_at_any_time),
-        TEST(test_free_cancels),
-        TEST(test_route_has_its_limit),
-        TEST(test_busy_route_does_not_hold_up_others),
-        TEST(test_waiting_can_time_out_and_be_cancelled),
+        TEST(test_pause_and_resume),        TEST(test_end_while_paused),
+        TEST(test_cancel_in_own_body),      TEST(test_cancel_another_from_a_body),
+        TEST(test_cancel_at_any_time),      TEST(test_free_cancels),
+        TEST(test_route_has_its_limit),     TEST(test_busy_route_does_not_hold_up_others),
+        TEST(test_owners_take_turns),       TEST(test_waiting_can_time_out_and_be_cancelled),
         TEST(test_send_from_within_events),
     };
     return cmocka_run_group_tests(tests, start_server, stop_server);

@@ -28,16 +28,19 @@
 #include "map.h"
 
 #define ROUTE_MAX_BYTES 512 /* of a route's key */
+#define OWNERS          64  /* that are told apart in a line; others share turns */
 
 /* One scheme, host and port: what max_route_connections counts. */
 struct route {
     struct str key; /* "https://host:port" in lower case, without credentials; NUL after it */
     struct str ace; /* of a host that is not ASCII: its name on the wire; else {NULL, 0} */
     bool tls;
-    long active;              /* slots taken */
-    long idle;                /* connections without a call */
-    struct list_link waiting; /* calls without a connection, oldest first */
-    struct list_link link;    /* in client->full while calls wait */
+    long active;                /* slots taken */
+    long idle;                  /* connections without a call */
+    struct list_link waiting;   /* calls without a connection, by turn */
+    uint64_t turn;              /* of the call that was the last to leave the line */
+    uint64_t last_turn[OWNERS]; /* of those that wait, by their owners */
+    struct list_link link;      /* in client->full while calls wait */
     struct list_link ways;
     bool speaks_h2;       /* its last connection did: one is enough for many calls */
     bool only_h1;         /* its peer has asked for HTTP/1.1 */
@@ -125,8 +128,9 @@ struct client_call {
     struct buf head; /* of an answer that did not come at once */
     struct buf body; /* the same, when events->body is NULL */
     size_t body_bytes;
-    bool slot;  /* it holds one */
-    bool begun; /* a byte of the answer came */
+    uint64_t turn; /* in line */
+    bool slot;     /* it holds one */
+    bool begun;    /* a byte of the answer came */
     bool head_done;
     bool retried;   /* on a second connection */
     bool paused;    /* the receiver wants no more for now */
