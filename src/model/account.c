@@ -159,7 +159,8 @@ static int given_to(const struct division *v, const struct deployment *d)
     return -1;
 }
 
-/* Publishes it. Those but `own` that have got more are to make their allocations: references. */
+/* Publishes it. Those but `own` that run and have got more are to make their allocations:
+ * references. Those that start look themselves, when they have. */
 static size_t settle(struct models *m, const struct division *v, const struct deployment *own,
                      struct deployment *out[DEPLOYMENTS_MAX + 1])
 {
@@ -167,7 +168,7 @@ static size_t settle(struct models *m, const struct division *v, const struct de
     for (size_t i = 0; i < v->n; i++) {
         struct deployment *d = v->of[i];
         pthread_mutex_lock(&d->lock);
-        bool more = v->claims[i].given > d->granted;
+        bool more = d->phase == STARTED && v->claims[i].given > d->granted;
         d->granted = v->claims[i].given;
         d->sharing = v->claims[i].sharing;
         pthread_cond_broadcast(&d->work); /* some may be too many */

@@ -16,9 +16,10 @@ static bool must_stay(const struct deployment *d, int n)
 }
 
 /* With d->admin held. Allocations that are too many see it themselves once they have no batch. */
-static struct err *make_missing(struct deployment *d)
+static struct err *make_missing(struct deployment *d, int *made_out)
 {
     struct allocation *fresh;
+    *made_out = 0;
     pthread_mutex_lock(&d->lock);
     int missing = d->phase == STARTED ? d->granted - d->n_allocations : 0;
     pthread_mutex_unlock(&d->lock);
@@ -34,18 +35,24 @@ static struct err *make_missing(struct deployment *d)
             d->most_assigned = d->n_allocations;
     }
     pthread_mutex_unlock(&d->lock);
-    if (stopped)
+    if (stopped) {
         allocations_discard(d->models, fresh);
-    else
-        allocations_run(fresh);
+        return NULL;
+    }
+    allocations_run(fresh);
+    *made_out = missing;
     return NULL;
 }
 
 void deployment_fill(struct deployment *d)
 {
+    int made;
     pthread_mutex_lock(&d->admin);
-    struct err *err = make_missing(d);
+    struct err *err = make_missing(d, &made);
     pthread_mutex_unlock(&d->admin);
+    if (made)
+        log_info("a deployment gets allocations that it was short of",
+                 LOG_S("deployment_id", d->id), LOG_I("allocations", made));
     if (err)
         log_warn("a deployment has fewer allocations than there is room for",
                  LOG_S("deployment_id", d->id), LOG_E(err));
@@ -72,8 +79,9 @@ static enum account_rule rule_of(const struct deployment_change *c)
 /* With d->admin held. */
 static struct err *grow(struct deployment *d, int from, int n, const struct deployment_change *c)
 {
+    int made;
     TRY(account_grow(d, n, rule_of(c), &n));
-    struct err *err = make_missing(d);
+    struct err *err = make_missing(d, &made);
     if (err) {
         account_shrink(d, from);
         return err;
