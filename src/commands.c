@@ -102,7 +102,7 @@ static struct err *ask(const char *prompt, char *out, size_t *n_out)
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &unseen);
     fputs(prompt, stderr); /* who answers it at once is not seen and not flushed */
     struct err *e = read_line(out, MAX_LINE, n_out);
-    tcsetattr(STDIN_FILENO, TCSAFLUSH, &old);
+    tcsetattr(STDIN_FILENO, TCSADRAIN, &old);
     fputc('\n', stderr);
     return e;
 }

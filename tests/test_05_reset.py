@@ -78,7 +78,9 @@ def test_one_that_is_typed(stopped):
         for prompt, line in zip((b"New password: ", b"The same again: "), lines):
             said = b""
             while not said.endswith(prompt):
-                said += process.stderr.read(1)
+                more = process.stderr.read(1)
+                assert more, said
+                said += more
             os.write(ours, line.encode() + b"\n")
         out, err = process.communicate(timeout=60 * FACTOR)
         os.set_blocking(ours, False)
