@@ -62,6 +62,25 @@ struct err *verdict_err(struct str inference_id, int upstream_status, const stru
     return e;
 }
 
+/* Any of the three forms of RFC 9110, 5.6.7. */
+static bool read_date(struct str value, struct tm *out)
+{
+    static const char *const forms[] = {"%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT",
+                                        "%a %b %e %H:%M:%S %Y"};
+    char text[40];
+    if (value.n >= sizeof text)
+        return false;
+    memcpy(text, value.p, value.n);
+    text[value.n] = '\0';
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        *out = (struct tm){0};
+        const char *end = strptime(text, forms[i], out);
+        if (end && !*end)
+            return true;
+    }
+    return false;
+}
+
 int64_t retry_after_ms(const struct http_headers *headers, int64_t now_wall_ms)
 {
     struct str value;
@@ -71,14 +90,8 @@ int64_t retry_after_ms(const struct http_headers *headers, int64_t now_wall_ms)
     int64_t seconds;
     if (str_to_i64(value, &seconds))
         return seconds > 0 && seconds < 86400 ? seconds * 1000 : 0;
-    char text[40];
-    if (value.n >= sizeof text)
-        return 0;
-    memcpy(text, value.p, value.n);
-    text[value.n] = '\0';
     struct tm tm = {0};
-    const char *end = strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm);
-    if (!end || *end)
+    if (!read_date(value, &tm))
         return 0;
     int64_t wait = (int64_t)timegm(&tm) * 1000 - now_wall_ms;
     return wait > 0 && wait < INT64_C(86400000) ? wait : 0;

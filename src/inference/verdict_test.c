@@ -117,7 +117,9 @@ static void retry_after_in_seconds(void **state)
 static void retry_after_as_a_date(void **state)
 {
     expect_pause("Tue, 24 Nov 2026 10:00:30 GMT", 30000);
-    expect_pause("Tue, 24 Nov 2026 09:59:00 GMT", 0); /* past */
+    expect_pause("Tuesday, 24-Nov-26 10:00:30 GMT", 30000); /* RFC 850 */
+    expect_pause("Tue Nov 24 10:00:30 2026", 30000);        /* asctime */
+    expect_pause("Tue, 24 Nov 2026 09:59:00 GMT", 0);       /* past */
     expect_pause("Tue, 24 Nov 2026 10:00:00 GMT", 0);
     expect_pause("Wed, 25 Nov 2026 10:00:00 GMT", 0); /* a day is no pause */
     expect_pause("Tue, 24 Nov 2026 10:00:30", 0);
