@@ -23,12 +23,16 @@ static void put_text_block(struct json_out *w, struct str text)
     json_end(w);
 }
 
+/* Empty blocks are refused, so they are left out where something else is said. */
 static void put_text_blocks(struct json_out *w, const struct chat_message *m)
 {
-    if (!m->content_is_parts)
+    bool even_empty = !chat_has_text(m);
+    if (!m->content_is_parts && (m->content.n || even_empty))
         put_text_block(w, m->content);
-    for (size_t i = 0; i < m->n_parts; i++)
-        put_text_block(w, m->parts[i].text);
+    for (size_t i = 0; i < m->n_parts; i++) {
+        if (m->parts[i].text.n || even_empty)
+            put_text_block(w, m->parts[i].text);
+    }
 }
 
 static bool is_plain(const struct chat_message *m)
@@ -98,7 +102,7 @@ static struct err *put_tool_result(struct json_out *w, const struct chat_message
     json_obj(w);
     json_key_cstr(w, "type", "tool_result");
     json_key_str(w, "tool_use_id", m->tool_call_id);
-    if (m->has_content) {
+    if (chat_has_text(m)) { /* a tool may have nothing to say */
         json_key(w, "content");
         json_arr(w);
         put_text_blocks(w, m);
