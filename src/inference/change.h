@@ -41,8 +41,8 @@ struct err *probe_start(struct op *);
 
 /* change_local.c: all that comes between the checks and op_store for an endpoint of our own. */
 void op_create_local(struct op *);
-/* What may not be asked of an endpoint of our own, new or updated: a number of allocations where the
- * load decides (adaptive_allocations.md 2). */
+/* What may not be asked of an endpoint of our own, new or updated: a number of allocations where
+ * the load decides (adaptive_allocations.md 2). */
 struct err *local_check_number(const struct endpoint *, const struct json *body);
 /* The older name of the elasticsearch service, for ELSER alone. */
 bool elser_asked(const struct json *body);

@@ -4,8 +4,8 @@
  *     mask_request(&mask, &out, &w);     // {"method", "url", "headers", "body"}
  *
  * Secrets are found by their bytes, as they are, percent-encoded or escaped as in JSON, wherever a
- * provider put them, and by their beginnings where a text was cut; secrets that are JSON objects also
- * by the texts in them; in errors also in base64. Headers that carry credentials by their
+ * provider put them, and by their beginnings where a text was cut; secrets that are JSON objects
+ * also by the texts in them; in errors also in base64. Headers that carry credentials by their
  * nature are masked whole, signatures with them. Pure; everything lives in the arena. */
 #ifndef INFERD_MASK_H
 #define INFERD_MASK_H

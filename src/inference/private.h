@@ -20,7 +20,7 @@ struct inference {
     struct limiter *limiter;
     struct exchanges *exchanges;
     pthread_mutex_t busy_lock;
-    struct map *busy; /* ids under change -> their op */
+    struct map *busy;                     /* ids under change -> their op */
     _Atomic int n_first, n_first_waiting; /* local.c: calls that began a first start */
 };
 

@@ -70,8 +70,12 @@ enum table { DOC, PRIVATE, N_TABLES };
         [SET_REV] = "UPDATE counter SET value = ?3 WHERE name = 'rev'",                            \
     }
 
+/* NOLINTBEGIN(bugprone-suspicious-missing-comma): each is one text, of pieces */
 static const char *const sql[N_TABLES][N_STATEMENTS] = {
-    [DOC] = ON("doc"), [PRIVATE] = ON("private")};
+    [DOC] = ON("doc"),
+    [PRIVATE] = ON("private"),
+};
+/* NOLINTEND(bugprone-suspicious-missing-comma) */
 
 static enum table table_of(enum store_kind kind)
 {
