@@ -158,6 +158,14 @@ def test_two_calls_of_one_turn(server, client, upstream):
         assert choice.message.content == "so "
         assert [(c.id, json.loads(c.function.arguments)["city"])
                 for c in choice.message.tool_calls] == [("toolu_1", "Bern"), ("toolu_2", "Rome")]
+        # The conversation goes on with the message as it came, whatever the client notes in it.
+        upstream.clear()
+        ask["messages"] += [choice.message.to_dict()] + [
+            {"role": "tool", "tool_call_id": c.id, "content": "sun"}
+            for c in choice.message.tool_calls]
+        client.chat.completions.create(**ask)
+        kinds = [b["type"] for m in upstream.requests[0].json["messages"][1:] for b in m["content"]]
+        assert kinds == ["text", "tool_use", "tool_use", "tool_result", "tool_result"]
 
 
 def test_dimensions_that_the_model_does_not_have(client, models):

@@ -250,13 +250,39 @@ static void put_role(struct translation *t, const struct json *m)
         translation_copy(t, m, "role");
 }
 
+/* Without what clients note in them for themselves (`index`, `parsed_arguments`). */
+static void put_calls_said(struct translation *t, const struct json *m)
+{
+    const struct json *calls = json_get(m, "tool_calls");
+    if (!json_is(calls, JSON_ARRAY) || calls->flat) {
+        translation_copy(t, m, "tool_calls");
+        return;
+    }
+    json_key(&t->w, "tool_calls");
+    json_arr(&t->w);
+    struct json_iter it = json_iter(calls);
+    for (const struct json *call; (call = json_next(&it));) {
+        const struct json *function = json_get(call, "function");
+        json_obj(&t->w);
+        translation_copy(t, call, "id");
+        translation_copy(t, call, "type");
+        json_key(&t->w, "function");
+        json_obj(&t->w);
+        translation_copy(t, function, "name");
+        translation_copy(t, function, "arguments");
+        json_end(&t->w);
+        json_end(&t->w);
+    }
+    json_end(&t->w);
+}
+
 static void put_message(struct translation *t, const struct json *m)
 {
     json_obj(&t->w);
     put_role(t, m);
     translation_copy(t, m, "content");
     translation_copy(t, m, "tool_call_id");
-    translation_copy(t, m, "tool_calls");
+    put_calls_said(t, m);
     json_end(&t->w);
 }
 
