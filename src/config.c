@@ -424,3 +424,68 @@ void config_help(FILE *out)
             "inference.upstream.<service>.base_url (text, default the provider's)\n"
             "    replaces scheme, host and port of every address that service is reached at\n");
 }
+
+static void span_text(int64_t ms, char *out, size_t room)
+{
+    static const struct {
+        int64_t ms;
+        const char *name;
+    } units[] = {{3600000, "h"}, {60000, "m"}, {1000, "s"}, {1, "ms"}};
+    size_t i = 0;
+    while (ms % units[i].ms)
+        i++;
+    snprintf(out, room, "%lld%s", (long long)(ms / units[i].ms), ms ? units[i].name : "ms");
+}
+
+static void text_of(const struct row *row, const void *field, char *out, size_t room)
+{
+    switch (row->type) {
+    case STR:
+    case WORD:
+        snprintf(out, room, "%s", *(char *const *)field);
+        break;
+    case BOOL:
+        snprintf(out, room, "%s", *(const bool *)field ? "true" : "false");
+        break;
+    case INT:
+        snprintf(out, room, "%d", *(const int *)field);
+        break;
+    case BYTES:
+        snprintf(out, room, "%lldb", (long long)*(const int64_t *)field);
+        break;
+    case MS:
+        span_text(*(const int64_t *)field, out, room);
+        break;
+    case DOUBLE:
+        snprintf(out, room, "%g", *(const double *)field);
+        break;
+    }
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct api_setting *)a)->name, ((const struct api_setting *)b)->name);
+}
+
+struct api_setting *config_list(const struct config *c, size_t *n_out)
+{
+    struct api_setting *list = mem_new(N_ROWS * sizeof *list);
+    char text[4096];
+    size_t n = 0;
+    for (size_t i = 0; i < N_ROWS; i++) {
+        if (strstr(rows[i].name, "passphrase"))
+            continue;
+        text_of(&rows[i], (const char *)c + rows[i].offset, text, sizeof text);
+        list[n++] = (struct api_setting){rows[i].name, mem_strdup(text)};
+    }
+    qsort(list, n, sizeof *list, by_name);
+    *n_out = n;
+    return list;
+}
+
+void config_list_free(struct api_setting *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free((char *)(uintptr_t)list[i].value);
+    free(list);
+}

@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "api.h"
 #include "inference.h"
 
 typedef char *config_STR;
@@ -38,5 +39,8 @@ bool config_read(struct config *out, const char *file, const char *const *overri
                  size_t n_overrides, FILE *complaints);
 void config_deinit(struct config *);
 void config_help(FILE *out); /* --help-settings */
+/* Every option but passphrases, as the texts it could be given by, by name. The caller frees it. */
+struct api_setting *config_list(const struct config *, size_t *n_out);
+void config_list_free(struct api_setting *, size_t n);
 
 #endif

@@ -117,6 +117,8 @@ struct server {
     struct audit *audit;
     struct inference *inference;
     struct api *api;
+    struct api_setting *settings; /* that it shows */
+    size_t n_settings;
     struct tls *tls; /* of the HTTP port; NULL: plain */
     struct loop **loops;
     struct worker *workers; /* [0] runs on the main thread */
@@ -422,7 +424,10 @@ static struct err *open_api(struct server *s)
     const struct config *c = &s->config;
     struct identity id;
     TRY(identity_read(s->store, &id));
-    struct api_options o = {.node_name = c->node_name,
+    s->settings = config_list(c, &s->n_settings);
+    struct api_options o = {.settings = s->settings,
+                            .n_settings = s->n_settings,
+                            .node_name = c->node_name,
                             .cluster_name = c->cluster_name,
                             .cluster_uuid = id.cluster_uuid,
                             .node_id = id.node_id,
@@ -564,6 +569,7 @@ static void close_all(struct server *s)
     tls_close(s->tls);
     inference_free(s->inference);
     api_free(s->api);
+    config_list_free(s->settings, s->n_settings);
     security_close(s->security);
     audit_close(s->audit);
     if (s->signals.loop) {

@@ -74,6 +74,30 @@ def test_cluster_health(server):
     assert "task_max_waiting_in_queue_millis" in health
 
 
+def test_settings_of_the_cluster(spawn):
+    server = spawn({"xpack.ml.trained_models.adaptive_allocations.scale_to_zero_time": "15m",
+                    "xpack.security.http.ssl.key_passphrase": "pass-" + MARK})
+    assert server.get("/_cluster/settings").json == {"persistent": {}, "transient": {}}
+    flat = server.get("/_cluster/settings?include_defaults=true&flat_settings=true").json["defaults"]
+    scaling = "xpack.ml.trained_models.adaptive_allocations."
+    assert (flat[scaling + "scale_to_zero_time"], flat[scaling + "scale_up_cooldown_time"]) == ("15m", "5m")
+    assert flat["xpack.ml.max_machine_memory_percent"] == "90"
+    assert flat["xpack.inference.http.max_response_size"] == "52428800b"
+    assert not [name for name in flat if name.startswith("xpack.security")]
+
+    def flattened(tree, before=""):
+        for name, value in tree.items():
+            if isinstance(value, dict):
+                yield from flattened(value, before + name + ".")
+            else:
+                yield before + name, value
+    nested = server.get("/_cluster/settings?include_defaults").json["defaults"]
+    assert dict(flattened(nested)) == flat
+    assert server.get("/_cluster/settings?include_defaults=5").status == 400
+    answer = server.put("/_cluster/settings", {"persistent": {}})
+    assert answer.status == 405 and answer.header("allow") == "GET"
+
+
 @pytest.mark.parametrize("path", ["/_nodes", "/_nodes/_all/http", "/_nodes/http"])
 def test_nodes_tell_where_to_sniff(server, path):
     body = server.get(path).json

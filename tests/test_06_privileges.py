@@ -71,6 +71,7 @@ ROUTES = [
     ("GET", "/_xpack", None, "monitor", M + "xpack/info"),
     ("GET", "/_xpack/usage", None, "monitor", M + "xpack/usage"),
     ("GET", "/_cluster/health", None, "monitor", M + "health"),
+    ("GET", "/_cluster/settings", None, "monitor", M + "settings"),
     ("GET", "/_nodes", None, "monitor", M + "nodes/info"),
     ("GET", "/_prometheus/metrics", None, "monitor", M + "prometheus/metrics"),
     ("GET", "/_inference", None, "monitor_inference", X + "/get"),

@@ -15,6 +15,11 @@
 
 struct api;
 
+/* An option of the server that GET _cluster/settings shows. */
+struct api_setting {
+    const char *name, *value;
+};
+
 struct api_options {
     const char *node_name;
     const char *cluster_name;
@@ -23,10 +28,12 @@ struct api_options {
     const char *publish_host; /* for _nodes */
     int publish_port;
     size_t max_content_length;
-    int processors;           /* for _ml/info and _stats */
-    uint64_t memory_bytes;    /* of the machine or the container */
-    uint64_t ml_memory_bytes; /* what deployments may need of it */
-    int64_t slow_ms;          /* _infer that takes as long is logged; 0: none */
+    int processors;                     /* for _ml/info and _stats */
+    uint64_t memory_bytes;              /* of the machine or the container */
+    uint64_t ml_memory_bytes;           /* what deployments may need of it */
+    const struct api_setting *settings; /* [n_settings], by name; borrowed until api_free */
+    size_t n_settings;
+    int64_t slow_ms; /* _infer that takes as long is logged; 0: none */
 };
 
 struct models;

@@ -41,6 +41,7 @@ void get_xpack(struct request *);
 void get_xpack_usage(struct request *);
 void get_cluster_health(struct request *);
 void get_nodes(struct request *);
+void get_cluster_settings(struct request *);
 void get_authenticate(struct request *);
 
 /* deployments.c, deployments_infer.c, deployments_stats.c */

@@ -25,6 +25,8 @@ static const char *const health_params[] = {"wait_for_status",
                                             "wait_for_events",
                                             "expand_wildcards",
                                             NULL};
+static const char *const settings_params[] = {"include_defaults", "flat_settings", "master_timeout",
+                                              "timeout", NULL};
 static const char *const nodes_params[] = {"timeout", "flat_settings", NULL};
 
 static const char *const put_model_params[] = {"defer_definition_decompression",
@@ -71,6 +73,8 @@ static const struct route routes[] = {
      get_xpack_usage},
     {HTTP_GET, "/_cluster/health", PRIV_MONITOR, "cluster:monitor/health", health_params, 0,
      get_cluster_health},
+    {HTTP_GET, "/_cluster/settings", PRIV_MONITOR, "cluster:monitor/settings", settings_params, 0,
+     get_cluster_settings},
     {HTTP_GET, "/_nodes", PRIV_MONITOR, "cluster:monitor/nodes/info", nodes_params, 0, get_nodes},
     {HTTP_GET, "/_nodes/{node_or_metric}", PRIV_MONITOR, "cluster:monitor/nodes/info", nodes_params,
      0, get_nodes},
