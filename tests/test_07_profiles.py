@@ -60,6 +60,15 @@ def test_activated_and_read(people):
     assert found["users"][0]["profile_uid"] == uid_of("ana")
 
 
+def test_api_keys_name_their_owners_profile(people):
+    mine = people.post("/_security/api_key", {"name": "of-elastic"}).json["id"]
+    theirs = people.post("/_security/api_key", {"name": "of-ana"}, auth=basic("ana", PASS)).json["id"]
+    for path in ("/_security/api_key?with_profile_uid=true", "/_security/_query/api_key?with_profile_uid=true"):
+        keys = {k["id"]: k for k in people.get(path).json["api_keys"]}
+        assert keys[theirs]["profile_uid"] == uid_of("ana") and "profile_uid" not in keys[mine]
+    assert "profile_uid" not in people.get("/_security/api_key").text
+
+
 def test_who_may_be_activated(people):
     token = people.post("/_security/oauth2/token", {"grant_type": "password", "username": "ana", "password": PASS}).json
     by_token = people.post(PROFILES + "/_activate", {"grant_type": "access_token", "access_token": token["access_token"]})

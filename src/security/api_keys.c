@@ -9,6 +9,7 @@
 #include "key_change.h"
 #include "log.h"
 #include "private.h"
+#include "profile.h"
 #include "query.h"
 #include "secret.h"
 
@@ -214,7 +215,11 @@ static struct err *check_get(const struct security_call *c)
 struct err *api_key_get(struct security *s, struct security_call *c)
 {
     struct counted *held;
+    struct map *uids = NULL;
     TRY(check_get(c));
+    if (c->with_profile_uid)
+        TRY(profile_uids(s->store, c->arena, &uids));
+    const struct key_view view = {c->with_limited_by, c->with_usage ? s->usage : NULL, uids};
     int64_t now = clock_wall_ms();
     size_t n = 0;
     const struct keys *keys = keys_peek(s, &held);
@@ -224,10 +229,11 @@ struct err *api_key_get(struct security *s, struct security_call *c)
     for (size_t i = 0; i < keys->n; i++) {
         if (!selected(c, keys->v[i], now))
             continue;
-        key_render(keys->v[i], c->with_limited_by, c->with_usage ? s->usage : NULL, c->out);
+        key_render(keys->v[i], &view, c->out);
         n++;
     }
     counted_unref(held);
+    map_free(uids);
     json_end(c->out);
     json_end(c->out);
     c->status = c->id.p && !n ? 404 : 200;
@@ -247,6 +253,10 @@ struct err *api_key_query(struct security *s, struct security_call *c)
     if (!all)
         TRY(security_authorize(c->user, PRIV_READ_OWN_API_KEY, action));
     struct query q;
+    struct map *uids = NULL;
+    if (c->with_profile_uid)
+        TRY(profile_uids(s->store, c->arena, &uids));
+    const struct key_view view = {c->with_limited_by, NULL, uids};
     query_init(&q, c->arena, "api_keys", "id", fields);
     struct err *e = query_read(&q, c->body);
     int64_t now = clock_wall_ms();
@@ -255,13 +265,14 @@ struct err *api_key_query(struct security *s, struct security_call *c)
         const struct api_key *k = keys->v[i];
         if (key_gone(k, now) || (!all && !key_owned_by(c->user, k)))
             continue;
-        key_render(k, c->with_limited_by, NULL, query_row(&q));
+        key_render(k, &view, query_row(&q));
         e = query_row_end(&q);
     }
     counted_unref(held);
     if (!e)
         query_render(&q, c->out);
     query_deinit(&q);
+    map_free(uids);
     return e;
 }
 

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #include "bug.h"
+#include "profile.h"
+#include "service.h"
 
 void key_hash(struct str id, struct str secret, unsigned char out[KEY_HASH_BYTES])
 {
@@ -166,8 +168,7 @@ static void render_used(const struct api_key *k, struct usage *usage, struct jso
     json_end(w);
 }
 
-void key_render(const struct api_key *k, bool with_limited_by, struct usage *usage,
-                struct json_out *w)
+void key_render(const struct api_key *k, const struct key_view *view, struct json_out *w)
 {
     json_obj(w);
     json_key_str(w, "id", k->id);
@@ -185,7 +186,7 @@ void key_render(const struct api_key *k, bool with_limited_by, struct usage *usa
     json_key_raw(w, "metadata", k->metadata);
     json_key(w, "role_descriptors");
     rights_render(&k->own, w);
-    if (with_limited_by && !k->access.p) {
+    if (view->with_limited_by && !k->access.p) {
         json_key(w, "limited_by");
         json_arr(w);
         rights_render(&k->limit, w);
@@ -193,8 +194,10 @@ void key_render(const struct api_key *k, bool with_limited_by, struct usage *usa
     }
     if (k->access.p)
         json_key_raw(w, "access", k->access);
-    if (usage)
-        render_used(k, usage, w);
+    if (!str_eq(k->realm, STR(SERVICE_REALM))) /* services have none, whatever they are called */
+        profile_render_uid(view->profiles, str_c(k->user.name), w);
+    if (view->usage)
+        render_used(k, view->usage, w);
     json_end(w);
 }
 

@@ -8,6 +8,7 @@
 #define INFERD_KEY_H
 
 #include "counted.h"
+#include "map.h"
 #include "role.h"
 #include "security.h"
 
@@ -48,8 +49,14 @@ struct key_doc {
 };
 void key_doc_of(const struct api_key *, struct arena *, struct key_doc *out);
 void key_doc_render(const struct key_doc *, struct buf *out);
-/* As the API shows it; usage NULL: without what it has used. */
-void key_render(const struct api_key *, bool with_limited_by, struct usage *, struct json_out *);
+/* As the API shows it; usage NULL: without what it has used; profiles NULL: without its owner's
+ * (profile.h). */
+struct key_view {
+    bool with_limited_by;
+    struct usage *usage;
+    const struct map *profiles;
+};
+void key_render(const struct api_key *, const struct key_view *, struct json_out *);
 
 bool key_expired(const struct api_key *, int64_t wall_ms);
 bool key_gone(const struct api_key *, int64_t wall_ms); /* not even listed any more */

@@ -228,7 +228,7 @@ int profile_words_score(const struct profile_words *w, const struct profile *p)
         while (w->text.p[end] != ' ')
             end++;
         bool last = end + 1 == w->text.n; /* still being typed: it begins a word */
-        score += holds(text, str_sub(w->text, from, last ? end : end + 1));
+        score += holds(text, str_sub(w->text, from, end - from + !last));
         from = end;
     }
     return score;

@@ -57,15 +57,17 @@ static const char fill_anew[] = "CREATE TEMP TABLE kept AS SELECT * FROM main.pr
 enum statement { BEGIN, COMMIT, ROLLBACK, GET, LIST, PEEK, SET, DROP, REV, SET_REV, N_STATEMENTS };
 enum table { DOC, PRIVATE, N_TABLES };
 
+/* Brackets, since text that goes on looks like a forgotten comma. */
 #define ON(table)                                                                                  \
     {                                                                                              \
         [BEGIN] = "BEGIN IMMEDIATE", [COMMIT] = "COMMIT", [ROLLBACK] = "ROLLBACK",                 \
-        [GET] = "SELECT rev, body FROM " table " WHERE kind = ?1 AND id = ?2",                     \
-        [LIST] = "SELECT rev, body, id FROM " table " WHERE kind = ?1 ORDER BY id",                \
-        [PEEK] = "SELECT rev FROM " table " WHERE kind = ?1 AND id = ?2",                          \
-        [SET] = "INSERT INTO " table " (kind, id, rev, body) VALUES (?1, ?2, ?3, ?4)"              \
-                " ON CONFLICT (kind, id) DO UPDATE SET rev = excluded.rev, body = excluded.body",  \
-        [DROP] = "DELETE FROM " table " WHERE kind = ?1 AND id = ?2",                              \
+        [GET] = ("SELECT rev, body FROM " table " WHERE kind = ?1 AND id = ?2"),                   \
+        [LIST] = ("SELECT rev, body, id FROM " table " WHERE kind = ?1 ORDER BY id"),              \
+        [PEEK] = ("SELECT rev FROM " table " WHERE kind = ?1 AND id = ?2"),                        \
+        [SET] =                                                                                    \
+            ("INSERT INTO " table " (kind, id, rev, body) VALUES (?1, ?2, ?3, ?4)"                 \
+             " ON CONFLICT (kind, id) DO UPDATE SET rev = excluded.rev, body = excluded.body"),    \
+        [DROP] = ("DELETE FROM " table " WHERE kind = ?1 AND id = ?2"),                            \
         [REV] = "SELECT value FROM counter WHERE name = 'rev'",                                    \
         [SET_REV] = "UPDATE counter SET value = ?3 WHERE name = 'rev'",                            \
     }
