@@ -174,3 +174,14 @@ def test_files_that_hold_secrets(spawn):
         for name in files:
             if name != "http.port":
                 assert stat.S_IMODE(os.stat(os.path.join(folder, name)).st_mode) & 0o077 == 0, name
+
+
+def test_the_first_password_is_not_left_in_the_environment(server):
+    """Where the kernel shows it to whoever may look: root, for the process may not be looked into."""
+    path = f"/proc/{server.process.pid}/environ"
+    try:
+        with open(path, "rb") as f:
+            shown = f.read()
+    except PermissionError:
+        return
+    assert b"ELASTIC_PASSWORD=" in shown and server.password.encode() not in shown
