@@ -209,6 +209,25 @@ static void what_was_sealed_under_the_old_key_is_gone(void **state)
     assert_int_equal(found_anywhere(f), 0);
 }
 
+/* A backup, say: what it reads stays until it has ended, and nobody waits for that. */
+static void somebody_else_reads(void **state)
+{
+    struct fixture *f = *state;
+    char path[128];
+    sqlite3 *db;
+    fill(f);
+    remember(f, "endpoint-7");
+    snprintf(path, sizeof path, "%s/store.db", f->folder.data);
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "BEGIN; SELECT count(*) FROM private", NULL, NULL, NULL),
+                     SQLITE_OK);
+    drop(f, 7);
+    assert_true(found_anywhere(f) > 0);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    assert_ok(store_put(f->s, STORE_META, STR("m"), STR("any other change"), 0, NULL));
+    assert_int_equal(found_anywhere(f), 0);
+}
+
 static void run_sql(struct fixture *f, const char *sql)
 {
     char path[128];
@@ -246,6 +265,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(dropped_and_replaced_secrets_are_gone, begin, end),
         cmocka_unit_test_setup_teardown(what_was_sealed_under_the_old_key_is_gone, begin, end),
+        cmocka_unit_test_setup_teardown(somebody_else_reads, begin, end),
         cmocka_unit_test_setup_teardown(an_older_database_is_cleaned_once, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
