@@ -249,6 +249,18 @@ def test_a_slow_request_is_sent_again_and_the_faster_wins(server, upstream):
     assert len(upstream.requests) == 1
 
 
+def test_each_request_of_a_split_call_is_hedged(server, upstream):
+    server.make("text_embedding", "e", "cohere", {
+        "api_key": KEY, "model_id": "m", "hedge": {"after": "100ms"},
+        "rate_limit": {"requests_per_minute": 1000000}})
+    upstream.clear()
+    upstream.script(Hang())
+    inputs = [f"text {i}" for i in range(100)]
+    rows = server.post("/_inference/text_embedding/e", {"input": inputs}).json["text_embedding"]
+    assert all(close_to(r["embedding"], vector(t)) for r, t in zip(rows, inputs))
+    assert sorted(len(r.json["texts"]) for r in upstream.requests) in ([4, 4, 96], [4, 96, 96])
+
+
 # --- timeouts ---
 
 def test_first_token_stall_and_total(server, upstream):

@@ -162,6 +162,13 @@ def test_batches_of_the_size_that_was_set(story):
     assert sorted(len(r.json["instances"]) for r in story.requests) == [1, 2, 2]
 
 
+def test_a_request_holds_no_more_tokens_than_google_takes(story):
+    """Twenty thousand, by estimate: three bytes each."""
+    story.make(VERTEX, T)
+    story.ask(["x" * 25000] * 3)
+    assert sorted(len(r.json["instances"]) for r in story.requests) == [1, 2]
+
+
 def test_rerank(story):
     story.make(VERTEX, R, task_settings={"top_n": 2})
     answer = story.ask("the capital", ["the moon", "the capital", "x"])

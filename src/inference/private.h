@@ -46,6 +46,8 @@ static inline struct call call_beside(const struct call *whole, struct sink *sin
                          .deadline_ms = whole->deadline_ms,
                          .timeout_ms = whole->timeout_ms,
                          .probe = whole->probe,
+                         .partial = whole->partial,
+                         .part = whole->part,
                          .opaque_id = whole->opaque_id,
                          .owner = whole->owner,
                          .traceparent = whole->traceparent,

@@ -2,8 +2,8 @@
  *
  * The inputs are packed in order into parts that respect the provider's most inputs and most tokens
  * per request. Each part is a call of its own on upstream: its own place in the rate limit, its own
- * attempts. Results are copied out as they come, for they are borrowed, into the rows they belong
- * to. The first failure ends the others and is the answer.
+ * attempts, a hedge of its own. Results are copied out as they come, for they are borrowed, into
+ * the rows they belong to. The first failure ends the others and is the answer.
  *
  * Elasticsearch sends such a call as one request and lets the provider refuse it. */
 #include <stdlib.h>
@@ -185,6 +185,12 @@ static void part_init(struct split *s, struct part *p, size_t first, size_t n)
     p->under_way = true;
 }
 
+static void part_submit(struct split *s, struct part *p)
+{
+    if (!hedge_submit(s->inf, &p->call))
+        upstream_submit(s->inf, &p->call);
+}
+
 bool split_submit(struct inference *inf, struct call *call)
 {
     const struct input *in = &call->input;
@@ -209,7 +215,7 @@ bool split_submit(struct inference *inf, struct call *call)
     }
     for (size_t i = 0; i < n_parts; i++) {
         if (s->parts[i].under_way && !s->failed)
-            upstream_submit(inf, &s->parts[i].call);
+            part_submit(s, &s->parts[i]);
         else if (s->parts[i].under_way)
             part_over(&s->parts[i]);
     }
