@@ -191,6 +191,11 @@ def test_who_has_privileges(people):
     assert people.post(PROFILES + "/_has_privileges", asked).json == {
         "has_privilege_uids": [uid_of("juan")], "errors": {"count": 1, "details": {
             "u_none_0": {"type": "resource_not_found_exception", "reason": "profile document not found"}}}}
+    many = [f"n{i}" for i in range(700)]
+    asked_much = {"uids": [uid_of(name) for name in PEOPLE], "privileges": {"index": [{"names": many[:300], "privileges": many[:300]}]}}
+    assert people.post(PROFILES + "/_has_privileges", asked_much).status == 200
+    asked_much["privileges"]["index"][0]["names"] = many
+    assert people.post(PROFILES + "/_has_privileges", asked_much).status == 413
     people.delete("/_security/user/juan")
     assert people.get(PROFILES + "/_has_privileges", body=asked).json["has_privilege_uids"] == []
     for body in ({"uids": []}, {"uids": ["x"]}, {"privileges": {"cluster": ["monitor"]}}, {"uids": [1], "privileges": {"cluster": ["all"]}},

@@ -251,17 +251,22 @@ struct err *asking_check(const struct json *body)
     return n ? NULL : invalid("must specify at least one privilege");
 }
 
-struct err *asking_has_all(const struct user *user, const struct json *body, struct arena *arena,
+struct err *asking_has_all(const struct user *user, const struct json *body, size_t *left,
                            bool *out)
 {
     struct asking a = {.user = user, .all = true};
-    answers_init(&a.answers, arena);
+    struct arena *tmp = arena_new(ARENA_NO_LIMIT);
+    answers_init(&a.answers, tmp);
     struct answer *root = a.answers.root;
     struct err *e = ask_all(&a, body, answers_at(&a.answers, root, STR("cluster")),
                             answers_at(&a.answers, root, STR("index")),
                             answers_at(&a.answers, root, STR("application")));
-    answers_deinit(&a.answers);
+    if (!e && a.answers.n > *left)
+        e = too_many();
+    *left -= e ? 0 : a.answers.n;
     *out = a.all;
+    answers_deinit(&a.answers);
+    arena_free(tmp);
     return e;
 }
 

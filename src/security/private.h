@@ -40,9 +40,10 @@ struct err *realm_change(struct security *, const struct change *, size_t n);
  * held.
  */
 struct err *tokens_end_of(struct security *, struct arena *, struct str username);
-/* asking.c: is that a question about privileges? Has the user all that it asks for? */
+/* asking.c: is that a question about privileges? Has the user all that it asks for? *left: how many
+ * answers that may still take; 413 when it is more. */
 struct err *asking_check(const struct json *body);
-struct err *asking_has_all(const struct user *, const struct json *body, struct arena *, bool *out);
+struct err *asking_has_all(const struct user *, const struct json *body, size_t *left, bool *out);
 /* Is it one of these, which are separated by commas? */
 bool name_listed(struct str list, struct str name);
 /* Users' and roles' names. */

@@ -39,7 +39,7 @@ struct err *profile_read(struct arena *a, const struct doc *d, struct profile *o
 {
     const struct json *root;
     *out = (struct profile){.uid = arena_dup(a, d->id), .rev = d->rev};
-    struct err *e = json_parse_copy(a, d->body, &root);
+    struct err *e = json_parse(a, d->body, &root);
     if (!e && !read_members(root, out))
         e = err_new(ERR_CORRUPT, "a member is missing");
     return e ? err_wrap(e, ERR_CORRUPT, "the stored profile [%.*s] cannot be read", STR_ARG(d->id))

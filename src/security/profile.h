@@ -24,7 +24,7 @@ struct profile {
 };
 
 void profile_uid(struct str username, char out[PROFILE_UID_CHARS + 1]);
-/* Everything lands in the arena. */
+/* Borrows from the document's body; the rest lands in the arena. */
 struct err *profile_read(struct arena *, const struct doc *, struct profile *out);
 /* What is stored; from labels_text and data_text. */
 void profile_render_doc(const struct profile *, struct buf *out);

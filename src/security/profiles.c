@@ -8,7 +8,8 @@
 #include "privilege.h"
 #include "profile.h"
 
-#define ACT "cluster:admin/xpack/security/profile/"
+#define ACT         "cluster:admin/xpack/security/profile/"
+#define MAX_ANSWERS 1000000 /* profiles times privileges, of one question */
 
 /* --- storing; `writing` is held --- */
 
@@ -140,22 +141,32 @@ static void absent_end(struct absent *x, struct json_out *out)
     buf_deinit(&x->text);
 }
 
+/* Profiles may be large: each is read into an arena of its own. */
+static struct err *show_one(struct security *s, struct security_call *c, struct str uid,
+                            struct absent *missing)
+{
+    struct arena *tmp = arena_new(ARENA_NO_LIMIT);
+    struct profile p;
+    bool found;
+    struct err *e = get(s, tmp, uid, &p, &found);
+    if (!e && found)
+        e = profile_render(&p, c->data, true, c->out);
+    else if (!e)
+        absent_add(missing, uid);
+    arena_free(tmp);
+    return e;
+}
+
 static struct err *get_listed(struct security *s, struct security_call *c, struct absent *missing)
 {
     struct map *seen = map_new();
     struct err *e = NULL;
     struct str rest = c->name;
     for (struct str uid; !e && str_split(&rest, ',', &uid);) {
-        struct profile p;
-        bool found;
         if (map_get(seen, uid))
             continue;
         map_put(seen, uid, s);
-        e = get(s, c->arena, uid, &p, &found);
-        if (!e && found)
-            e = profile_render(&p, c->data, true, c->out);
-        else if (!e)
-            absent_add(missing, uid);
+        e = show_one(s, c, uid, missing);
     }
     map_free(seen);
     return e;
@@ -352,24 +363,34 @@ struct err *profile_update(struct security *s, struct security_call *c)
 
 /* --- who has these privileges --- */
 
-static struct err *ask_one(struct security *s, struct security_call *c, struct str uid,
-                           const struct json *privileges, struct absent *missing)
+/* Has the profile's user all of them? He must be enabled, and it. */
+static struct err *ask_user(struct security *s, const struct profile *p,
+                            const struct json *privileges, size_t *left, bool *all_out)
 {
+    struct realm *realm = (struct realm *)cell_take(&s->realm);
+    const struct account *a = realm_account(realm, p->username);
+    struct err *e = NULL;
+    *all_out = false;
+    if (p->enabled && a && a->enabled)
+        e = asking_has_all(&a->user, privileges, left, all_out);
+    counted_unref(&realm->counted);
+    return e;
+}
+
+static struct err *ask_one(struct security *s, struct security_call *c, struct str uid,
+                           const struct json *privileges, size_t *left, struct absent *missing)
+{
+    struct arena *tmp = arena_new(ARENA_NO_LIMIT);
     struct profile p;
     bool found, all = false;
-    TRY(get(s, c->arena, uid, &p, &found));
-    if (!found) {
-        absent_add(missing, uid);
-        return NULL;
-    }
-    struct realm *realm = (struct realm *)cell_take(&s->realm);
-    const struct account *a = realm_account(realm, p.username);
-    struct err *e = NULL;
-    if (p.enabled && a && a->enabled)
-        e = asking_has_all(&a->user, privileges, c->arena, &all);
-    counted_unref(&realm->counted);
+    struct err *e = get(s, tmp, uid, &p, &found);
+    if (!e && found)
+        e = ask_user(s, &p, privileges, left, &all);
     if (!e && all)
         json_put_str(c->out, uid);
+    if (!e && !found)
+        absent_add(missing, uid);
+    arena_free(tmp);
     return e;
 }
 
@@ -378,6 +399,7 @@ static struct err *ask_each(struct security *s, struct security_call *c, const s
 {
     struct map *seen = map_new();
     struct err *e = NULL;
+    size_t left = MAX_ANSWERS;
     struct str uid;
     struct json_iter it = json_iter(uids);
     for (const struct json *v; !e && (v = json_next(&it));) {
@@ -385,7 +407,7 @@ static struct err *ask_each(struct security *s, struct security_call *c, const s
             e = err_new(ERR_PARSE, "expected field [uids] to be an array of strings");
         } else if (!map_get(seen, uid)) {
             map_put(seen, uid, s);
-            e = ask_one(s, c, uid, privileges, missing);
+            e = ask_one(s, c, uid, privileges, &left, missing);
         }
     }
     map_free(seen);
