@@ -14,6 +14,8 @@ static void authenticated(void *ctx, const struct user *user, struct err *e)
 {
     struct grant *g = ctx;
     struct request *r = g->request;
+    if (e)
+        security_wipe_body(r);
     if (!request_back(r)) {
         err_free(e);
         user_unref(user);
