@@ -278,6 +278,22 @@ def test_first_token_stall_and_total(server, upstream):
     assert json.loads(late[0][1]) == {"completion": [{"delta": "a"}]}
     assert late[-1][0] == "error"
     assert "timed out after [100ms]" in late[-1][1]
+    ((name, data),) = events({"first_token": "100ms", "total": "20s"}, Hang())
+    assert (name, "Request timed out after [100ms]" in data) == ("error", True)
+    good = events({"first_token": "200ms", "total": "20s"}, Stream([chunk({"content": "a"})] * 4,
+                                                                   pause=0.1))
+    assert (good[-1][1], len(good)) == ("[DONE]", 5)
     late = events({"total": "250ms"}, Stream([chunk({"content": "a"})] * 5, pause=0.1))
     assert late[-1][0] == "error"
     assert "Request timed out after [250ms]" in late[-1][1]
+
+
+def test_a_chat_that_is_gathered_has_time_after_its_first_token(server, upstream):
+    """On the second door an answer that is not streamed is a stream too."""
+    server.make("chat_completion", "c", "openai",
+                dict(MODEL, timeouts={"first_token": "200ms"}))
+    upstream.clear()
+    upstream.script(Stream([chunk({"content": "a"})] * 4 + [chunk({}, "stop")], pause=0.1))
+    answer = server.post("/v1/chat/completions", {
+        "model": "c", "messages": [{"role": "user", "content": "x"}]})
+    assert answer.json["choices"][0]["message"]["content"] == "aaaa"

@@ -67,6 +67,20 @@ struct err *inference_input(const struct endpoint *ep, enum task url_task, bool 
 
 /* --- a call under way --- */
 
+/* When a call's time is over, and by which span its caller is told. */
+struct time_limit {
+    int64_t at_ms; /* 0: never */
+    int64_t span_ms;
+    bool own; /* the endpoint's to keep, as against the caller's */
+};
+
+static struct time_limit sooner(struct time_limit a, int64_t now_ms, int64_t own_ms)
+{
+    if (!own_ms || (a.at_ms && a.at_ms <= now_ms + own_ms))
+        return a;
+    return (struct time_limit){now_ms + own_ms, own_ms, true};
+}
+
 /* Stands between the call and its sink: keeps the deadline, the cache and the way to a fallback.
  * Lives in the call's arena. */
 struct flight {
@@ -76,12 +90,13 @@ struct flight {
     struct call *call;
     struct loop_timer timer;
     bool timed_out, began;
-    bool own_limit; /* the time was the endpoint's to keep, and shorter than the caller's */
     int64_t start_ns;
     struct endpoint *own, *other; /* the one asked for; the one that answers for it, a reference */
     size_t next_fallback;
-    struct input asked;                          /* the input before anybody shortened it */
-    int64_t asked_deadline_ms, asked_timeout_ms; /* the caller's */
+    struct input asked;      /* the input before anybody shortened it */
+    struct time_limit limit; /* now */
+    struct time_limit rest;  /* once a first token has come */
+    struct time_limit asked_limit;
     bool asked_whole;
     struct cache *cache; /* NULL: the answer is not kept */
     char key[CACHE_KEY_BYTES];
@@ -89,6 +104,7 @@ struct flight {
 
 static void flight_go(struct flight *f);
 static void flight_deadline(struct flight *f);
+static void flight_late(struct loop_timer *timer);
 
 static int64_t took_us(const struct flight *f)
 {
@@ -118,14 +134,27 @@ static struct endpoint *flight_end(struct flight *f, int status)
     return f->other;
 }
 
+static void flight_limit(struct flight *f, struct time_limit limit)
+{
+    struct call *call = f->call;
+    f->limit = limit;
+    call->deadline_ms = limit.at_ms;
+    call->timeout_ms = limit.span_ms;
+    if (limit.at_ms)
+        loop_timer_set(call->loop, &f->timer, limit.at_ms, flight_late);
+    else
+        loop_timer_cancel(&f->timer);
+}
+
 static bool flight_delta(struct sink *sink, const struct delta *delta)
 {
     struct flight *f = (struct flight *)sink;
-    if (!f->began)
+    if (!f->began) {
+        f->began = true;
         tally_first_token(extras_of(f->call->endpoint)->tally, took_us(f));
-    f->began = true;
-    if (!f->call->whole)
-        loop_timer_cancel(&f->timer); /* a stream that has begun has no deadline */
+        /* A stream that has begun has no deadline, unless it is waited for to its end. */
+        flight_limit(f, f->call->whole ? f->rest : (struct time_limit){0});
+    }
     return f->outer->delta(f->outer, delta);
 }
 
@@ -161,7 +190,7 @@ static bool elsewhere(const struct flight *f, const struct err *e)
     if (f->began || f->call->probe)
         return false;
     if (f->timed_out)
-        return f->own_limit;
+        return f->limit.own;
     if (atomic_load_explicit(&f->call->cancelled, memory_order_acquire))
         return false;
     if (e->elsewhere || e->kind == ERR_TOO_MANY || e->kind == ERR_UNAVAILABLE)
@@ -300,21 +329,10 @@ static void flight_deadline(struct flight *f)
 {
     struct call *call = f->call;
     const struct extras *x = extras_of(call->endpoint);
-    int64_t now = clock_mono_ms(), own_ms = x->total_ms;
-    call->deadline_ms = f->asked_deadline_ms;
-    call->timeout_ms = f->asked_timeout_ms;
+    int64_t now = clock_mono_ms();
     call->whole = f->asked_whole || x->total_ms;
-    if (!own_ms && call->input.stream)
-        own_ms = x->first_token_ms;
-    f->own_limit = own_ms && (!call->deadline_ms || now + own_ms < call->deadline_ms);
-    if (f->own_limit) {
-        call->deadline_ms = now + own_ms;
-        call->timeout_ms = own_ms;
-    }
-    if (call->deadline_ms)
-        loop_timer_set(call->loop, &f->timer, call->deadline_ms, flight_late);
-    else
-        loop_timer_cancel(&f->timer);
+    f->rest = sooner(f->asked_limit, now, x->total_ms);
+    flight_limit(f, sooner(f->rest, now, call->input.stream ? x->first_token_ms : 0));
 }
 
 /* True: the answer was there, and is given. */
@@ -350,8 +368,7 @@ void inference_submit(struct inference *inf, struct call *call)
     if (flight_cached(f))
         return;
     f->asked = call->input;
-    f->asked_deadline_ms = call->deadline_ms;
-    f->asked_timeout_ms = call->timeout_ms;
+    f->asked_limit = (struct time_limit){call->deadline_ms, call->timeout_ms, false};
     f->asked_whole = call->whole;
     if (extras_of(f->own)->n_fallback && call->input.n_texts) {
         size_t n = call->input.n_texts;
