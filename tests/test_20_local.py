@@ -135,18 +135,19 @@ def test_a_queue_that_one_key_has_filled_lets_another_in(alone):
 
     def flood():
         while not stop.is_set():
-            statuses.append(s.post(PATH, {"input": "heavy words " * 40}, auth=heavy).status)
+            statuses.append(s.post(PATH, {"input": "heavy words " * (40 if FACTOR == 1 else 2)}, auth=heavy).status)
     threads = [threading.Thread(target=flood) for _ in range(40)]
     for t in threads:
         t.start()
     try:
         wait_until(lambda: 429 in statuses)
-        light_statuses = [s.post(PATH, {"input": "light"}, auth=light).status for _ in range(10)]
+        light_statuses = [s.post(PATH, {"input": "light"}, auth=light).status
+                          for _ in range(10 if FACTOR == 1 else 3)]
     finally:
         stop.set()
         for t in threads:
             t.join()
-    assert light_statuses == [200] * 10
+    assert set(light_statuses) == {200}
     assert set(statuses) == {200, 429}
 
 
