@@ -30,7 +30,8 @@ static bool can_begin(const struct client_call *call)
     struct way *w = call->way;
     if (h2_with_room(w))
         return true;
-    return !(w->route->speaks_h2 && w->opening) && has_slot(call->client, w->route);
+    bool comes = w->route->speaks_h2 && w->opening;
+    return has_slot(call->client, w->route) && (!comes || !list_empty(&w->idle));
 }
 
 static void take_slot(struct client_call *call)
@@ -199,6 +200,7 @@ static void call_detach(struct client_call *call)
 {
     if (call->state == CALL_QUEUED) {
         leave_queue(call);
+        client_work_soon(call->client); /* those behind it may go other ways */
         return;
     }
     list_remove(&call->link);
@@ -252,7 +254,6 @@ void call_drop(struct client_call *call)
 void call_again(struct client_call *call)
 {
     call_detach(call);
-    call->retried = true;
     answer_reset(call);
     start(call);
 }
@@ -286,6 +287,7 @@ static void read_todo(struct client *c)
 static void client_work(struct loop_timer *timer)
 {
     struct client *c = LIST_OWNER(timer, struct client, work);
+    serve_waiting(c);
     for (int round = 0; round < MAX_ROUNDS; round++) {
         curl_run(c);
         read_todo(c);
@@ -362,6 +364,7 @@ static void call_begin(struct client_call *call, const struct http_out *out,
     call->started_ms = call->last_ms = loop_now_ms(c->loop);
     call->in.arena = out->arena;
     call->retried = call->paused = call->in_event = call->cancelled = call->slot = false;
+    call->moves = 0;
     call->failure = CLIENT_OK;
     call->err = NULL;
     answer_reset(call);

@@ -27,8 +27,8 @@
  *
  * A request whose kept connection turns out to be closed before a byte of the answer came is sent
  * once more on a new one: the one retry done here, and the one case in which a service may see a
- * request twice. Over HTTP/2 so is one that the service says it has not looked at. All other
- * retries are the caller's.
+ * request twice. Over HTTP/2 one that the service says it has not looked at is sent again, too, up
+ * to five times. All other retries are the caller's.
  *
  * Limits on connections hold per client, so per loop; what does not fit waits in line, per route,
  * where owners take turns; and waiting counts towards total_timeout_ms but not towards
@@ -113,7 +113,8 @@ struct client_call *client_send(struct client *, const struct http_out *,
                                 const struct client_limits *, const struct client_events *,
                                 void *ctx);
 void client_resume(struct client_call *); /* not paused: does nothing */
-/* No event follows. The connection closes unless the answer was already complete. */
+/* No event follows. The connection (over HTTP/2 the stream) closes unless the answer was already
+ * complete. */
 void client_cancel(struct client_call *);
 
 struct client_stats {

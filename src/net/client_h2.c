@@ -11,7 +11,10 @@
  * at most STREAM_WINDOW of them waiting.
  *
  * A connection from which nothing came while a call waited for long and gave up is trusted with no
- * more calls: it may be one that has died without a word, and would fail them all. */
+ * more calls: it may be one that has died without a word, and would fail them all. Of one that can
+ * no longer be written to what had come is still read: answers, and a goodbye that says which
+ * requests nobody has looked at. Those, and what waits for a stream that its connection does not
+ * allow any more, go elsewhere, up to MAX_MOVES times. */
 #include <nghttp2/nghttp2.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -27,22 +30,29 @@
 #define MAX_READS         4            /* of one connection at a time */
 #define MAX_LIFE_MS       (600 * 1000) /* hosts move; see client_pool.c */
 #define SUSPECT_MS        2000
+#define MAX_MOVES         5 /* of a call that nobody has looked at */
+#define ONLY_H1_MS        (600 * 1000)
+#define MAX_TRAILER_BYTES (8u << 10)
+#define MAX_FIELDS_BYTES  (256u << 10) /* of a request: what HTTP/1.1 takes, too */
 
 struct h2 {
     nghttp2_session *session;
     struct list_link calls, touched; /* by stream.mate, stream.touched */
     long n_calls;
-    struct buf out; /* frames that are made and not sent */
-    uint64_t n_in;  /* bytes read */
-    bool settled;   /* its peer has told its settings */
-    bool in_use;    /* holds a slot, and is in way->shared */
-    bool busy;      /* calls are being told: the connection may not go */
-    bool unread;    /* was left off before all was read */
-    bool stuck;     /* what is in `out` must be tried again as it is: OpenSSL wants that */
-    bool closing;   /* takes no more calls and goes after the last */
-    bool lost;      /* nothing comes any more */
-    bool closed;    /* by the peer, without an error */
-    char why[128];  /* of lost and not closed */
+    struct buf out;        /* frames that are made and not sent */
+    uint64_t n_in;         /* bytes read */
+    int64_t in_ms, out_ms; /* when some last came, and went */
+    uint32_t max_streams;  /* at once, once it has settled */
+    bool settled;          /* its peer has told its settings */
+    bool in_use;           /* holds a slot, and is in way->shared */
+    bool busy;             /* calls are being told: the connection may not go */
+    bool unread;           /* was left off before all was read */
+    bool stuck;            /* what is in `out` must be tried again as it is: OpenSSL wants that */
+    bool closing;          /* takes no more calls and goes after the last */
+    bool deaf;             /* takes no more bytes; some may still come */
+    bool lost;             /* nothing comes any more */
+    bool closed;           /* by the peer, without an error */
+    char why[128];         /* of lost and not closed, or deaf */
 };
 
 /* --- what nghttp2 tells --- */
@@ -101,9 +111,10 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         return 0;
     struct stream *st = &call->stream;
     struct str name = {(const char *)name_p, name_n}, value = {(const char *)value_p, value_n};
-    st->head_bytes += name.n + value.n + 4; /* as HTTP/1.1 has it */
-    if (st->head_bytes > HTTP_ANSWER_MAX_HEAD)
-        return fail(call, STREAM_BAD_HEAD, 0);
+    size_t *bytes = st->head_ready ? &st->trailer_bytes : &st->head_bytes;
+    *bytes += name.n + value.n + 4; /* as HTTP/1.1 has it */
+    if (st->head_bytes > HTTP_ANSWER_MAX_HEAD || st->trailer_bytes > MAX_TRAILER_BYTES)
+        return fail(call, STREAM_LARGE_HEAD, 0);
     if (st->head_ready) /* a trailer */
         return 0;
     if (name.p[0] == ':') { /* ":status", three digits: nghttp2 has looked */
@@ -122,8 +133,13 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 
 static void head_came(struct client_call *call)
 {
-    if (call->stream.head_ready || call->answer.status < 200) /* trailers; 1xx */
+    if (call->stream.head_ready) /* trailers */
         return;
+    if (call->answer.status < 200) {
+        if (call->answer.status < 100) /* which nghttp2 lets pass */
+            fail(call, STREAM_BAD_STATUS, 0);
+        return;
+    }
     const char *p = call->head.p;
     for (size_t i = 0; i < call->in.headers.n; i++) {
         struct http_header *h = &call->in.headers.h[i];
@@ -135,18 +151,37 @@ static void head_came(struct client_call *call)
     touch(call);
 }
 
+/* nghttp2 would keep them until a stream ends: other connections may have room now. */
+static void send_away_unsent(struct connection *k)
+{
+    struct h2 *h = k->h2;
+    long n = 0, most = h->closing ? 0 : (long)h->max_streams;
+    for (struct list_link *l = h->calls.next; l != &h->calls; l = l->next) {
+        struct client_call *call = LIST_OWNER(l, struct client_call, stream.mate);
+        if (call->stream.id && ++n > most && !call->stream.sent)
+            fail(call, STREAM_RESET, NGHTTP2_REFUSED_STREAM);
+    }
+}
+
 static void learn_limit(struct connection *k)
 {
     k->h2->settled = true;
-    k->way->route->max_streams = nghttp2_session_get_remote_settings(
+    k->h2->max_streams = k->way->route->max_streams = nghttp2_session_get_remote_settings(
         k->h2->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    send_away_unsent(k);
+}
+
+static void say_goodbye(struct connection *k)
+{
+    k->h2->closing = true;
+    send_away_unsent(k);
 }
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct connection *k = arg;
     if (frame->hd.type == NGHTTP2_GOAWAY)
-        k->h2->closing = true;
+        say_goodbye(k);
     if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK))
         learn_limit(k);
     struct client_call *call = call_of(session, frame->hd.stream_id);
@@ -238,6 +273,7 @@ static nghttp2_session *session_new(struct connection *k)
     nghttp2_session_callbacks_set_on_stream_close_callback(does, on_closed);
     nghttp2_session_callbacks_set_on_frame_send_callback(does, on_sent);
     nghttp2_option_set_no_auto_window_update(options, 1);
+    nghttp2_option_set_max_send_header_block_length(options, MAX_FIELDS_BYTES);
     BUG_ON(nghttp2_session_client_new2(&session, does, k, options));
     nghttp2_session_callbacks_del(does);
     nghttp2_option_del(options);
@@ -253,6 +289,7 @@ void h2_start(struct connection *k)
     };
     struct h2 *h = mem_new(sizeof *h);
     k->h2 = h;
+    h->in_ms = h->out_ms = loop_now_ms(k->client->loop);
     list_init(&h->calls);
     list_init(&h->touched);
     buf_init(&h->out, SIZE_MAX);
@@ -270,7 +307,8 @@ static void lose(struct connection *k, const char *why)
         return;
     h->lost = h->closing = true;
     h->closed = !why;
-    snprintf(h->why, sizeof h->why, "%s", why ? why : "");
+    if (why != h->why)
+        snprintf(h->why, sizeof h->why, "%s", why ? why : "");
     loop_fd_del(&k->watch);
     for (struct list_link *l = h->calls.next; l != &h->calls; l = l->next) {
         struct client_call *call = LIST_OWNER(l, struct client_call, stream.mate);
@@ -298,11 +336,20 @@ static bool make_frames(struct connection *k)
     return h->out.n && !h->lost;
 }
 
+/* What came before it broke is read first: answers, and which requests were not looked at. */
+static void become_deaf(struct connection *k, const char *why)
+{
+    struct h2 *h = k->h2;
+    h->deaf = h->closing = h->unread = true;
+    snprintf(h->why, sizeof h->why, "%s", why);
+    connection_work_soon(k);
+}
+
 static void send_frames(struct connection *k)
 {
     struct h2 *h = k->h2;
     uint32_t events = EPOLLIN;
-    while (!h->lost && (h->stuck || make_frames(k))) {
+    while (!h->lost && !h->deaf && (h->stuck || make_frames(k))) {
         struct str part[2] = {buf_str(&h->out), {NULL, 0}};
         size_t n = 0;
         const char *why;
@@ -313,10 +360,11 @@ static void send_frames(struct connection *k)
             events |= EPOLLOUT;
             break;
         }
+        h->out_ms = loop_now_ms(k->client->loop);
         if (io != IO_DONE)
-            lose(k, why);
+            become_deaf(k, why);
     }
-    if (h->lost)
+    if (h->lost || h->deaf)
         return;
     loop_fd_set(&k->watch, events);
     if (h->out.n == 0 && !nghttp2_session_want_read(h->session) &&
@@ -362,7 +410,7 @@ void h2_begin(struct connection *k, struct client_call *call)
         call->slot = false;
         list_push(&k->way->shared, &k->link);
     }
-    *st = (struct stream){.seen = h->n_in};
+    *st = (struct stream){.seen = h->n_in, .began_ms = loop_now_ms(k->client->loop)};
     call->connection = k;
     list_push(&h->calls, &st->mate);
     h->n_calls++;
@@ -384,7 +432,10 @@ static struct err *broken_err(const struct client_call *call)
     const struct stream *st = &call->stream;
     const struct h2 *h = call->connection->h2;
     struct str key = call->way->route->key;
-    if (st->fault == STREAM_BAD_HEAD)
+    if (st->fault == STREAM_BAD_STATUS)
+        return err_new(ERR_IO, "The answer of [%.*s] cannot be read: malformed status",
+                       STR_ARG(key));
+    if (st->fault == STREAM_LARGE_HEAD)
         return err_new(ERR_IO, "The headers from [%.*s] are larger than [%u] bytes", STR_ARG(key),
                        HTTP_ANSWER_MAX_HEAD);
     if (st->fault == STREAM_RESET)
@@ -399,24 +450,41 @@ static struct err *broken_err(const struct client_call *call)
                    call->retried ? "twice" : "without an answer");
 }
 
-/* Either nobody has looked at the request, or the connection was closed while it was on its way. */
+/* Its peer wants HTTP/1.1, on whatever connection; for how long it does not say. */
+static void forget_h2(struct route *r, int64_t until_ms)
+{
+    r->only_h1_until_ms = until_ms;
+    r->speaks_h2 = false;
+}
+
+/* Nobody has looked at the request. */
+static bool was_not_seen(const struct stream *st)
+{
+    return !st->sent || (st->fault == STREAM_RESET && (st->code == NGHTTP2_REFUSED_STREAM ||
+                                                       st->code == NGHTTP2_HTTP_1_1_REQUIRED));
+}
+
+/* The connection was kept, and closed while the request was on its way. */
+static bool was_closed_on(const struct client_call *call)
+{
+    const struct connection *k = call->connection;
+    return call->stream.fault == STREAM_LOST && k->answered && k->h2->n_in == call->stream.seen;
+}
+
 static bool may_begin_again(struct client_call *call)
 {
     const struct stream *st = &call->stream;
-    const struct connection *k = call->connection;
-    if (call->retried || call->begun)
+    struct route *r = call->way->route;
+    if (call->begun || (st->fault != STREAM_LOST && st->fault != STREAM_RESET))
         return false;
-    if (st->fault == STREAM_LOST)
-        return !st->sent || (k->answered && k->h2->n_in == st->seen);
-    if (st->fault != STREAM_RESET)
+    if (st->fault == STREAM_RESET && st->code == NGHTTP2_HTTP_1_1_REQUIRED)
+        forget_h2(r, loop_now_ms(call->client->loop) + ONLY_H1_MS);
+    if (was_not_seen(st))
+        return call->moves++ < MAX_MOVES;
+    if (call->retried || !was_closed_on(call))
         return false;
-    if (st->code == NGHTTP2_HTTP_1_1_REQUIRED) {
-        call->way->route->only_h1 = true;
-        call->way->route->speaks_h2 = false;
-        k->h2->closing = true;
-        return true;
-    }
-    return !st->sent || st->code == NGHTTP2_REFUSED_STREAM;
+    call->retried = true;
+    return true;
 }
 
 static void tell_fault(struct client_call *call)
@@ -463,13 +531,24 @@ static void tell(struct client_call *call)
 
 /* --- calls come and go --- */
 
+bool h2_is_fit(const struct connection *k)
+{
+    const struct h2 *h = k->h2;
+    int64_t now = loop_now_ms(k->client->loop);
+    if (h->closing || (h->settled && h->max_streams == 0))
+        return false;
+    if (h->stuck && now - h->out_ms > SUSPECT_MS)
+        return false;
+    return now - k->opened_ms <= MAX_LIFE_MS && now >= k->way->route->only_h1_until_ms;
+}
+
 static bool has_room(const struct connection *k)
 {
     const struct h2 *h = k->h2;
-    if (h->closing || loop_now_ms(k->client->loop) - k->opened_ms > MAX_LIFE_MS)
+    if (!h2_is_fit(k))
         return false;
     /* Until this one has said it, what one before it said. */
-    uint32_t theirs = k->way->route->max_streams;
+    uint32_t theirs = h->settled ? h->max_streams : k->way->route->max_streams;
     if (!h->settled && theirs == 0)
         theirs = 1;
     return h->n_calls < (theirs < MAX_CALLS ? (long)theirs : MAX_CALLS);
@@ -505,7 +584,8 @@ void h2_leave(struct client_call *call)
     }
     st->id = 0;
     k->answered |= st->ended;
-    if (h->n_in == st->seen && loop_now_ms(k->client->loop) - call->started_ms > SUSPECT_MS)
+    int64_t since = h->in_ms > st->began_ms ? h->in_ms : st->began_ms;
+    if (!st->ended && !call->paused && loop_now_ms(k->client->loop) - since > SUSPECT_MS)
         h->closing = true;
     connection_work_soon(k);
 }
@@ -551,12 +631,17 @@ static void read_all(struct connection *k)
         size_t n;
         const char *why = NULL;
         io = exchange_recv(k, c->scratch, SCRATCH_BYTES, &n, &why);
-        h->n_in += n;
+        if (n) {
+            h->n_in += n;
+            h->in_ms = loop_now_ms(c->loop);
+        }
         ssize_t took = n ? nghttp2_session_mem_recv(h->session, (uint8_t *)c->scratch, n) : 0;
         if (took < 0)
             lose(k, nghttp2_strerror((int)took));
         else if (io == IO_CLOSED || io == IO_BROKEN)
             lose(k, io == IO_CLOSED ? NULL : why ? why : "The connection was lost");
+        else if (io == IO_AGAIN && h->deaf)
+            lose(k, h->why);
     }
     h->unread = io == IO_DONE && !h->lost;
     if (h->unread)

@@ -198,7 +198,8 @@ static void set_egress(CURL *h, const struct client_egress *egress)
 
 static bool offers_h2(const struct connection *k)
 {
-    return k->client->options.http2 == CLIENT_HTTP2_OFFERED && !k->way->route->only_h1;
+    return k->client->options.http2 == CLIENT_HTTP2_OFFERED &&
+           loop_now_ms(k->client->loop) >= k->way->route->only_h1_until_ms;
 }
 
 static void on_tls(const SSL *ssl, int where, int ret)

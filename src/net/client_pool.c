@@ -172,11 +172,14 @@ static void drop_old(struct loop_timer *timer)
 
 struct connection *idle_take(struct way *w)
 {
-    if (list_empty(&w->idle))
-        return NULL;
-    struct connection *k = LIST_OWNER(w->idle.prev, struct connection, link);
-    idle_leave(k);
-    return k;
+    while (!list_empty(&w->idle)) {
+        struct connection *k = LIST_OWNER(w->idle.prev, struct connection, link);
+        idle_leave(k);
+        if (!k->h2 || h2_is_fit(k))
+            return k;
+        connection_close(k);
+    }
+    return NULL;
 }
 
 void idle_put(struct connection *k)

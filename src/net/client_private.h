@@ -42,9 +42,9 @@ struct route {
     uint64_t last_turn[OWNERS]; /* of those that wait, by their owners */
     struct list_link link;      /* in client->full while calls wait */
     struct list_link ways;
-    bool speaks_h2;       /* its last connection did: one is enough for many calls */
-    bool only_h1;         /* its peer has asked for HTTP/1.1 */
-    uint32_t max_streams; /* at once on one connection, as its peer has said; 0: not yet */
+    bool speaks_h2;           /* its last connection did: one is enough for many calls */
+    int64_t only_h1_until_ms; /* its peer has asked for HTTP/1.1; 0: it has not */
+    uint32_t max_streams;     /* at once on a connection, as was said last; 0: not yet */
 };
 
 /* Who may share connections: calls to one route with one policy and one egress. So a connection
@@ -88,7 +88,8 @@ struct stream {
     int32_t id;               /* 0: none yet, or closed */
     struct str body;          /* of the request: what has not been sent */
     uint64_t seen;            /* bytes the connection had read when this began */
-    size_t head_bytes;
+    int64_t began_ms;
+    size_t head_bytes, trailer_bytes;
     bool sent;       /* the head of the request has left */
     bool head_ready; /* the head of the answer is whole */
     bool ended;      /* the answer is */
@@ -96,7 +97,8 @@ struct stream {
         STREAM_WELL,
         STREAM_RESET,
         STREAM_TOO_LARGE,
-        STREAM_BAD_HEAD,
+        STREAM_LARGE_HEAD,
+        STREAM_BAD_STATUS,
         STREAM_LOST
     } fault;
     uint32_t code; /* of STREAM_RESET */
@@ -132,7 +134,8 @@ struct client_call {
     bool slot;     /* it holds one */
     bool begun;    /* a byte of the answer came */
     bool head_done;
-    bool retried;   /* on a second connection */
+    bool retried;   /* after its connection was closed */
+    unsigned moves; /* how often it went elsewhere, as nobody had looked at it */
     bool paused;    /* the receiver wants no more for now */
     bool in_event;  /* its head or body event is running */
     bool cancelled; /* in there; ends without a word */
@@ -180,7 +183,7 @@ void call_end(struct client_call *, enum client_failure, struct err *);
 /* Its answer is complete and its connection given back: tells done, now or once it is resumed. */
 void call_answered(struct client_call *);
 void call_drop(struct client_call *); /* was cancelled: no word, its connection closes */
-/* Begins anew, the one time: its peer has not seen it, or has closed before it answered. */
+/* Begins anew: its peer has not looked at it, or has closed before it answered. */
 void call_again(struct client_call *);
 void call_arm(struct client_call *); /* (re)arms the timer when a limit could be passed earlier */
 void client_work_soon(struct client *);
@@ -226,6 +229,7 @@ void h2_ready(struct connection *, uint32_t events); /* it may be gone after */
 void h2_work(struct connection *);                   /* the same */
 struct connection *h2_with_room(struct way *);       /* that takes one more call; NULL: none */
 bool h2_is_first(const struct client_call *);        /* of the calls on its connection */
+bool h2_is_fit(const struct connection *);           /* for another call, when it idles */
 
 /* --- client_answer.c --- */
 /* The next bytes of the call's answer. MORE: all taken. OVER: the call has ended or was cancelled,
