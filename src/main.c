@@ -18,6 +18,7 @@
 #include "clock.h"
 #include "commands.h"
 #include "config.h"
+#include "first_password.h"
 #include "identity.h"
 #include "log.h"
 #include "package.h"
@@ -91,9 +92,11 @@ static const struct argp_option argp_options[] = {
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_argument,
-    .doc = "An inference server with Elasticsearch's API.\v"
-           "ELASTIC_PASSWORD in the environment sets the password of the user elastic on the "
-           "first start. SIGTERM drains, SIGHUP reads the reloadable options again."};
+    .doc =
+        "An inference server with Elasticsearch's API.\v"
+        "ELASTIC_PASSWORD in the environment, or the file that ELASTIC_PASSWORD_FILE names, sets "
+        "the password of the user elastic on the first start. SIGTERM drains, SIGHUP reads the "
+        "reloadable options again."};
 
 /* --- the parts --- */
 
@@ -289,13 +292,13 @@ static struct err *open_security(struct server *s)
                        "[xpack.security.enabled] is false but [http.host] is [%s], which others "
                        "can reach; set [security.allow_insecure] to true if that is meant",
                        c->http_host);
-    char *printed = NULL;
-    char *first = getenv("ELASTIC_PASSWORD");
+    char *printed = NULL, *first;
+    TRY(first_password_take(&first));
     struct err *e =
         security_open(s->store, s->pool, c->security_enabled, first, &printed, &s->security);
     if (first)
-        secret_wipe(first, strlen(first)); /* the kernel shows what lies there as the environment */
-    unsetenv("ELASTIC_PASSWORD");
+        secret_wipe(first, strlen(first));
+    free(first);
     TRY(e);
     security_set_token_ms(s->security, c->token_timeout);
     TRY(keep_usage(s));

@@ -185,3 +185,35 @@ def test_the_first_password_is_not_left_in_the_environment(server):
     except PermissionError:
         return
     assert b"ELASTIC_PASSWORD=" in shown and server.password.encode() not in shown
+
+
+def test_the_first_password_in_a_file(spawn, tmp_path):
+    path = tmp_path / "password"
+    password = "pw-" + MARK + "-in-a-file"
+
+    def server(text, mode=0o600, **kw):
+        path.write_bytes(text)
+        path.chmod(mode)
+        return spawn(env={"ELASTIC_PASSWORD_FILE": str(path)}, start=False, **{"password": None, **kw})
+
+    def refused(why, *args, **kw):
+        s = server(*args, **kw)
+        s.launch()
+        assert s.wait_exit() == 1 and why in s.log() and MARK not in s.log()
+        s.process = None
+    refused("must have the permissions 400 or 600, but has [644]", b"x" * 10, 0o644)
+    refused("must hold a password of 1 to [4096] bytes", b"\n")
+    refused("must hold a password of 1 to [4096] bytes", b"x" * 5000)
+    refused("must hold a password of 1 to [4096] bytes", b"a\0b")
+    refused("are both set", b"x" * 10, password=PASSWORD)
+    good = server(password.encode() + b"\n", 0o400)
+    good.launch()
+    good.password = password
+    good.wait_ready()
+    assert good.get("/_security/_authenticate", auth=basic("elastic", password)).status == 200
+    good.stop()
+    path.unlink()
+    good.password = None
+    good.launch()  # not there any more
+    assert good.wait_exit() == 1 and "cannot open" in good.log()
+    good.process = None
