@@ -297,3 +297,20 @@ def test_a_chat_that_is_gathered_has_time_after_its_first_token(server, upstream
     answer = server.post("/v1/chat/completions", {
         "model": "c", "messages": [{"role": "user", "content": "x"}]})
     assert answer.json["choices"][0]["message"]["content"] == "aaaa"
+
+
+def test_null_takes_them_away(server, upstream):
+    server.make("text_embedding", "b", "openai", EMBED)
+    extras = {"fallback": ["b"], "cache": {}, "hedge": {"after": "1s"}, "timeouts": {"total": "9s"},
+              "egress": {"headers": {"X-A": "b"}}}
+    made = server.make("text_embedding", "e", "openai", {**EMBED, **extras})
+    assert {k: v for k, v in made["service_settings"].items() if k in extras} == extras
+    for name in extras:
+        answer = server.put("/_inference/e/_update", {"service_settings": {name: None}})
+        assert answer.status == 200 and name not in answer.json["service_settings"]
+    upstream.clear()
+    for _ in range(2):  # no cache any more
+        assert server.post("/_inference/e", {"input": "a"}).status == 200
+    assert len(upstream.requests) == 2 and "x-a" not in upstream.requests[0].headers
+    assert server.get("/_inference/e").json["endpoints"] == [
+        {k: v for k, v in answer.json.items()}]

@@ -10,7 +10,7 @@ const struct setting common_rows[N_COMMON] = {
                          .place = IN_SERVICE,
                          .type = SETTING_STR_LIST,
                          .tasks = TASK_ALL_BITS,
-                         .flags = SETTING_UPDATABLE,
+                         .flags = SETTING_UPDATABLE | SETTING_NULL_UNSETS,
                          .label = "Fallback",
                          .description = "Endpoints of the same task type that are tried in order "
                                         "when this one fails or is limited."},
@@ -18,7 +18,7 @@ const struct setting common_rows[N_COMMON] = {
                       .place = IN_SERVICE,
                       .type = SETTING_JSON,
                       .tasks = DETERMINISTIC,
-                      .flags = SETTING_UPDATABLE,
+                      .flags = SETTING_UPDATABLE | SETTING_NULL_UNSETS,
                       .label = "Cache",
                       .description = "Keeps answers to identical requests: {\"max_size\": "
                                      "\"16mb\", \"ttl\": \"10m\"}.",
@@ -27,7 +27,7 @@ const struct setting common_rows[N_COMMON] = {
                       .place = IN_SERVICE,
                       .type = SETTING_JSON,
                       .tasks = WHOLE,
-                      .flags = SETTING_UPDATABLE,
+                      .flags = SETTING_UPDATABLE | SETTING_NULL_UNSETS,
                       .label = "Hedge",
                       .description = "Sends a second request when the first has not answered in "
                                      "time, and takes whichever answers first: {\"after\": "
@@ -37,7 +37,7 @@ const struct setting common_rows[N_COMMON] = {
                          .place = IN_SERVICE,
                          .type = SETTING_JSON,
                          .tasks = TASK_ALL_BITS,
-                         .flags = SETTING_UPDATABLE,
+                         .flags = SETTING_UPDATABLE | SETTING_NULL_UNSETS,
                          .label = "Timeouts",
                          .description = "Limits on the service: {\"first_token\": \"10s\", "
                                         "\"stall\": \"30s\", \"total\": \"5m\"}; first_token and "
@@ -47,7 +47,7 @@ const struct setting common_rows[N_COMMON] = {
                        .place = IN_SERVICE,
                        .type = SETTING_JSON,
                        .tasks = TASK_ALL_BITS,
-                       .flags = SETTING_UPDATABLE,
+                       .flags = SETTING_UPDATABLE | SETTING_NULL_UNSETS,
                        .label = "Egress",
                        .description =
                            "How requests leave: {\"proxy\": \"http://host:port\", \"headers\": "

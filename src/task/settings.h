@@ -53,7 +53,8 @@ enum setting_flag {
     SETTING_UNLISTED = 4,    /* not in GET _services */
     SETTING_NOT_PRINTED = 8, /* stored, not shown */
     SETTING_INTERNAL = 16,   /* sending it is an error: "does not allow the setting [x]" */
-    SETTING_UI_FIXED = 32    /* GET _services says "updatable": false all the same */
+    SETTING_UI_FIXED = 32,   /* GET _services says "updatable": false all the same */
+    SETTING_NULL_UNSETS = 64 /* null in an _update takes it away; of others it says nothing */
 };
 
 struct setting {

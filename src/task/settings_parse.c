@@ -54,7 +54,8 @@ static void read_row(struct settings_reader *r, const struct setting *row,
     const struct json *member = row_member(row, object);
     if (json_is_null(member)) {
         /* The whole object goes, as in a deployment's update: a static number again. */
-        if (member && r->why == SETTINGS_UPDATE && row->type == SETTING_ADAPTIVE)
+        if (member && r->why == SETTINGS_UPDATE &&
+            (row->type == SETTING_ADAPTIVE || (row->flags & SETTING_NULL_UNSETS)))
             *v = (struct value){0};
         if (!v->set && is_required(r, row) && !is_lifted(row, object, values))
             problem_missing(&r->problems, setting_scope(row), row->name);
