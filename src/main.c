@@ -588,9 +588,21 @@ static void close_all(struct server *s)
     free(s->workers);
 }
 
+/* A dump that root asks for (gcore) holds registers and no memory. Source: core(5). */
+static void dump_nothing(void)
+{
+    int fd = open("/proc/self/coredump_filter", O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return; /* a kernel without it writes no such dumps */
+    if (write(fd, "0", 1) != 1)
+        log_warn("memory may be part of dumps that root makes");
+    close(fd);
+}
+
 /* Keys must not end in a core file; and every connection is a descriptor. */
 static void harden(void)
 {
+    dump_nothing(); /* first: once it is not dumpable these files are root's */
     prctl(PR_SET_DUMPABLE, 0);
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {

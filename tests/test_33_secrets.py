@@ -1,11 +1,14 @@
 """A hundred planted secrets, each of its own: in settings, keys, headers, passwords, urls, and thrown back by
 providers in their errors. None is seen in an answer, in the log, in the figures, in what is on disk, or in a dump."""
 import base64
+import glob
 import json
 import os
 import re
 import resource
+import shutil
 import signal
+import subprocess
 import urllib.parse
 
 import services
@@ -126,6 +129,8 @@ def test_a_hundred_planted_secrets(spawn, upstream):
     for method, path, body in answers:
         seen = [s for s in planted.seen_in(body) if s not in own_words]
         assert not seen, f"{method} {path}: {seen} in {body[:600]}"
+    dump = dump_of(server)
+    assert b"inferd" in dump and not planted.seen_in(dump)
     server.process.send_signal(signal.SIGSEGV)
     server.process.wait(20)
     log = server.log()
@@ -140,6 +145,19 @@ def test_a_hundred_planted_secrets(spawn, upstream):
             files += 1
     assert files >= 3
     server.process = None
+
+
+def dump_of(server):
+    """What root gets when he asks for the memory of the process. Without gdb, or where it may not: a word."""
+    if shutil.which("gcore"):
+        subprocess.run(["gcore", "-o", os.path.join(server.folder, "dump"), str(server.process.pid)],
+                       capture_output=True, timeout=120)
+    for path in glob.glob(os.path.join(server.folder, "dump.*")):
+        with open(path, "rb") as f:
+            data = f.read()
+        os.remove(path)
+        return data
+    return b"no gdb: inferd could not be dumped"
 
 
 def escaped(text):
