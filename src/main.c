@@ -440,6 +440,7 @@ static struct err *open_api(struct server *s)
                             .processors = s->processors,
                             .memory_bytes = machine_memory(),
                             .ml_memory_bytes = ml_memory(c),
+                            .tls = c->ssl_enabled,
                             .slow_ms = c->slow_call};
     struct api_parts parts = {.inference = s->inference,
                               .models = s->models,

@@ -23,8 +23,7 @@ SERVICE_SCHEMAS = {
     "hugging_face": ("HuggingFace", ["api_key"]),
     "elasticsearch": ("Elasticsearch", []),
 }
-NOT_CHECKED = re.compile(r"/_stream|/_unified|/_simulate|/_inference/_services|/_inference/\.diagnostics"
-                         "|/_xpack/usage")
+NOT_CHECKED = re.compile(r"/_stream|/_unified|/_simulate|/_inference/_services|/_inference/\.diagnostics")
 
 
 def modern(node):
@@ -121,11 +120,6 @@ def check(method, path, status, body):
     """True when there was something to hold the answer against."""
     if status != 200 or NOT_CHECKED.search(path):
         return False
-    if path == "/_xpack":  # declares every feature of the stack as required
-        body = dict(body, features=dict.fromkeys(
-            DOCUMENT["components"]["schemas"]["xpack.info.Features"]["required"],
-            {"available": False, "enabled": False}) | body["features"],
-            license=dict({"expiry_date_in_millis": 0}, **body["license"]))
     if path == "/_security/_authenticate":  # declares metadata as objects only
         body = dict(body, metadata={})
     if path.startswith("/_security"):

@@ -51,6 +51,7 @@ def test_xpack(server):
     body = server.get("/_xpack").json
     assert body["features"]["inference"] == {"available": True, "enabled": True}
     assert body["features"]["ml"]["available"] is True
+    assert body["features"]["watcher"] == {"available": False, "enabled": False}
     assert body["license"]["status"] == "active"
     assert body["tagline"] == "You know, for X"
 
@@ -58,7 +59,10 @@ def test_xpack(server):
 def test_xpack_usage_counts_endpoints(server, endpoint):
     server.make("completion", "d", "openai", {"api_key": MARK, "model_id": "m"})
     server.make("rerank", "r", "cohere", {"api_key": MARK, "model_id": "m"})
-    usage = server.get("/_xpack/usage").json["inference"]
+    usage = server.get("/_xpack/usage").json
+    assert usage["security"]["api_key_service"] == {"enabled": True}
+    assert usage["watcher"]["available"] is False
+    usage = usage["inference"]
     assert (usage["available"], usage["enabled"]) == (True, True)
     models = {(m["service"], m["task_type"].upper()): m["count"] for m in usage["models"]}
     assert models[("openai", "COMPLETION")] == 2

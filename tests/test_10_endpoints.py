@@ -499,6 +499,13 @@ def test_update_merges_task_settings(server, upstream):
     assert server.get("/_inference/r").json["endpoints"] == [answer.json]
 
 
+def test_update_may_name_the_service_it_has(server):
+    """Typed clients cannot leave it out."""
+    server.make("rerank", "r", "cohere", COHERE, task_settings={"top_n": 3})
+    answer = server.put("/_inference/r/_update", {"service": "cohere", "task_settings": {"top_n": 2}})
+    assert (answer.status, answer.json["task_settings"]) == (200, {"top_n": 2})
+
+
 def test_update_of_limits(server):
     server.make("text_embedding", "e", "openai", OPENAI)
     answer = server.put("/_inference/e/_update", {"service_settings": {
@@ -540,9 +547,9 @@ def test_an_update_is_probed_with_the_merged_settings(server, upstream):
     ("c", {"chunking_settings": {"strategy": "none"}}, 400,
      "Request contained fields which cannot be updated, remove these fields and try again "
      "[{chunking_settings={strategy=none}}]"),
-    ("c", {"service": "openai"}, 400,
+    ("c", {"service": "cohere"}, 400,
      "Request contained fields which cannot be updated, remove these fields and try again "
-     "[{service=openai}]"),
+     "[{service=cohere}]"),
     ("c", {"task_settings": 5}, 400, "Unable to parse task settings in the request "
      "[{task_settings=5}]"),
     ("c", {"service_settings": []}, 400, "Unable to parse service settings in the request "

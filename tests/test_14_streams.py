@@ -49,6 +49,19 @@ def test_the_bytes_of_a_stream(server, upstream, complete):
     assert stream.header("content-length") is None
 
 
+@pytest.mark.parametrize("kind", ["application/json", "application/vnd.elasticsearch+json;compatible-with=8",
+                                  "application/vnd.elasticsearch+json;compatible-with=9"])
+def test_a_client_may_ask_for_events_only(server, complete, kind):
+    """As the Go client does; its Accept names no version that could match Content-Type's."""
+    head = {"accept": "text/event-stream", "content-type": kind}
+    stream = server.stream(complete, {"input": "x"}, headers=head)
+    assert stream.status == 200
+    assert "".join(deltas(stream.all())) == "Echo: x"
+    head["content-type"] = "application/vnd.elasticsearch+json;compatible-with=7"
+    assert server.stream(complete, {"input": "x"}, headers=head).status == 400
+    assert server.post("/_inference/none", {"input": "x"}, headers=head).status == 406
+
+
 def test_the_bytes_of_a_chat_stream(server, upstream, chat):
     upstream.script(Stream([chunk({"role": "assistant", "content": "Hel"}), chunk({}, "stop")]))
     stream = server.stream(chat, ASK)

@@ -28,6 +28,7 @@ struct api_options {
     const char *publish_host; /* for _nodes */
     int publish_port;
     size_t max_content_length;
+    bool tls;                           /* of the HTTP port */
     int processors;                     /* for _ml/info and _stats */
     uint64_t memory_bytes;              /* of the machine or the container */
     uint64_t ml_memory_bytes;           /* what deployments may need of it */

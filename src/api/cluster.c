@@ -4,7 +4,9 @@
 #include "handlers.h"
 #include "reply.h"
 
-#define ES_BUILD_DATE "2025-07-24T00:00:00.000000000Z"
+/* The number of the release as Elasticsearch writes it: major, minor, patch, two digits each, 99.
+ */
+#define ES_VERSION_ID 9010099
 
 static void begin(struct buf *b, struct json_out *w)
 {
@@ -69,93 +71,6 @@ void get_license(struct request *r)
     finish(r, &b, &w);
 }
 
-static void feature(struct json_out *w, const char *name, bool available, bool enabled)
-{
-    json_key(w, name);
-    json_obj(w);
-    json_key_bool(w, "available", available);
-    json_key_bool(w, "enabled", enabled);
-    json_end(w);
-}
-
-void get_xpack(struct request *r)
-{
-    struct buf b;
-    struct json_out w;
-    begin(&b, &w);
-    json_key(&w, "build");
-    json_obj(&w);
-    json_key_cstr(&w, "hash", ES_BUILD_HASH);
-    json_key_cstr(&w, "date", ES_BUILD_DATE);
-    json_end(&w);
-    json_key(&w, "license");
-    json_obj(&w);
-    json_key_cstr(&w, "uid", r->api->options.cluster_uuid);
-    json_key_cstr(&w, "type", "enterprise");
-    json_key_cstr(&w, "mode", "enterprise");
-    json_key_cstr(&w, "status", "active");
-    json_end(&w);
-    json_key(&w, "features");
-    json_obj(&w);
-    feature(&w, "inference", true, true);
-    feature(&w, "ml", true, true);
-    feature(&w, "security", true, security_enabled(r->api->parts.security));
-    json_end(&w);
-    json_key_cstr(&w, "tagline", "You know, for X");
-    finish(r, &b, &w);
-}
-
-/* Endpoints counted by service and task, in the order of their first appearance. */
-static void usage_models(struct json_out *w, struct endpoint *const *list, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        bool first = true;
-        int64_t count = 0;
-        for (size_t j = 0; j < n; j++) {
-            if (list[j]->task != list[i]->task || !str_eq(list[j]->service, list[i]->service))
-                continue;
-            first = first && j >= i;
-            count++;
-        }
-        if (!first)
-            continue;
-        char task[32];
-        const char *name = task_name(list[i]->task);
-        size_t k = 0;
-        for (; name[k] && k < sizeof task - 1; k++)
-            task[k] = name[k] >= 'a' && name[k] <= 'z' ? (char)(name[k] - 32) : name[k];
-        task[k] = '\0';
-        json_obj(w);
-        json_key_str(w, "service", list[i]->service);
-        json_key_cstr(w, "task_type", task);
-        json_key_i64(w, "count", count);
-        json_end(w);
-    }
-}
-
-void get_xpack_usage(struct request *r)
-{
-    struct endpoint **list;
-    size_t n;
-    inference_list(r->api->parts.inference, TASK_ANY, r->arena, &list, &n);
-    struct buf b;
-    struct json_out w;
-    begin(&b, &w);
-    json_key(&w, "inference");
-    json_obj(&w);
-    json_key_bool(&w, "available", true);
-    json_key_bool(&w, "enabled", true);
-    json_key(&w, "models");
-    json_arr(&w);
-    usage_models(&w, list, n);
-    json_end(&w);
-    json_end(&w);
-    feature(&w, "security", true, security_enabled(r->api->parts.security));
-    for (size_t i = 0; i < n; i++)
-        endpoint_unref(list[i]);
-    finish(r, &b, &w);
-}
-
 /* --- one node, always green --- */
 
 void get_cluster_health(struct request *r)
@@ -213,6 +128,9 @@ void get_nodes(struct request *r)
     json_key_cstr(&w, "host", o->publish_host);
     json_key_cstr(&w, "ip", o->publish_host);
     json_key_cstr(&w, "version", ES_VERSION);
+    json_key_i64(&w, "transport_version", ES_VERSION_ID);
+    json_key_i64(&w, "index_version", ES_VERSION_ID);
+    json_key_raw(&w, "component_versions", STR("{}"));
     json_key_cstr(&w, "build_flavor", "default");
     json_key_cstr(&w, "build_type", "tar");
     json_key_cstr(&w, "build_hash", ES_BUILD_HASH);

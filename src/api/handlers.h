@@ -7,6 +7,7 @@
 #define ES_VERSION "9.1.0"
 /* Clients print it; it names no build of Elasticsearch. */
 #define ES_BUILD_HASH "696e66657264"
+#define ES_BUILD_DATE "2025-07-24T00:00:00.000000000Z"
 
 /* inference_api.c */
 void get_endpoints(struct request *);
@@ -37,12 +38,14 @@ void get_openai_model(struct request *);
 /* cluster.c: what clients ask of any Elasticsearch */
 void get_root(struct request *);
 void get_license(struct request *);
-void get_xpack(struct request *);
-void get_xpack_usage(struct request *);
 void get_cluster_health(struct request *);
 void get_nodes(struct request *);
 void get_cluster_settings(struct request *);
 void get_authenticate(struct request *);
+
+/* xpack.c */
+void get_xpack(struct request *);
+void get_xpack_usage(struct request *);
 
 /* deployments.c, deployments_infer.c, deployments_stats.c */
 void post_start(struct request *);

@@ -226,6 +226,9 @@ static struct err *version_err(const char *header, int version, struct str value
     return e;
 }
 
+/* What an Accept without any JSON says of versions; only a stream's route takes such a one. */
+#define ANY_VERSION -1
+
 /* The first type of the list that we can produce decides. */
 static struct err *accept_parse(struct request *r, int *version_out)
 {
@@ -253,8 +256,10 @@ static struct err *accept_parse(struct request *r, int *version_out)
             r->content_type = STR("application/yaml");
         return NULL;
     }
-    if (r->route && r->route->flags & (ROUTE_STREAM | ROUTE_TEXT | ROUTE_CAT))
+    if (r->route && r->route->flags & (ROUTE_STREAM | ROUTE_TEXT | ROUTE_CAT)) {
+        *version_out = ANY_VERSION;
         return NULL;
+    }
     return err_new(ERR_MEDIA_TYPE, "Invalid media-type value on headers [Accept]");
 }
 
@@ -277,7 +282,8 @@ static struct err *format_parse(struct request *r)
     return NULL;
 }
 
-/* Both headers must ask for the same version when there is a body. True: fine; false: answered. */
+/* Both headers must ask for the same version when there is a body, unless Accept names none because
+ * it asks for a stream (the Go client's "text/event-stream"). True: fine; false: answered. */
 static bool content_type_ok(struct request *r, int accept_version)
 {
     struct str header;
@@ -297,7 +303,7 @@ static bool content_type_ok(struct request *r, int accept_version)
     struct err *e = NULL;
     if (version && version != 8 && version != 9)
         e = version_err("Content-Type", version, header);
-    else if (version != accept_version)
+    else if (version != accept_version && accept_version != ANY_VERSION)
         e = err_new(ERR_MEDIA_TYPE,
                     "A compatible version is required on both Content-Type and Accept headers if "
                     "either one has requested a compatible version and the compatible versions "

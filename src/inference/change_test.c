@@ -457,9 +457,9 @@ static void updates_refused(void **state)
     expect_err(400, "Request body is empty");
     update("my-ep", "{\"task_type\":\"completion\",\"service_settings\":{\"api_key\":\"x\"}}");
     expect_err(400, "Task type must match the task type of the existing endpoint");
-    update("my-ep", "{\"service\":\"openai\"}");
+    update("my-ep", "{\"service\":\"cohere\"}");
     expect_err(400, "Request contained fields which cannot be updated, remove these fields and try "
-                    "again [{service=openai}]");
+                    "again [{service=cohere}]");
     next = change("my-ep", TASK_COMPLETION, "{\"service_settings\":{\"api_key\":\"x\"}}");
     run(begin_update, 1);
     expect_err(400, "Task type must match the task type of the existing endpoint");

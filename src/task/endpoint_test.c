@@ -237,6 +237,8 @@ static const struct update updates[] = {
      "\"max_input_tokens\":9", NULL, 0, true},
     {REMOTE, "{\"task_settings\":{\"temperature\":0.5,\"user\":null}}",
      "\"task_settings\":{\"user\":\"u\",\"temperature\":0.5}", NULL, 0, true},
+    {REMOTE, "{\"service\":\"openai\",\"task_settings\":{\"temperature\":0.5}}",
+     "\"temperature\":0.5", NULL, 0, true},
     {LOCAL_TE, "{\"service_settings\":{\"num_allocations\":3}}", "\"num_allocations\":3", NULL, 0,
      true},
     {LOCAL_TE, "{\"service_settings\":{\"num_allocations\":1}}", "\"num_allocations\":1", NULL, 0,

@@ -1,9 +1,14 @@
 /* _update: a body laid over a copy of the stored endpoint. */
 #include "endpoint_private.h"
 
+/* ctx: the stored endpoint. Typed clients build the body from the type of a whole endpoint, whose
+ * [service] is required; the stored one's name changes nothing. */
 static bool is_not_updatable(const struct json *member, const void *ctx)
 {
+    const struct endpoint *stored = ctx;
     struct str key = member->key;
+    if (str_eq(key, STR("service")) && json_is(member, JSON_STRING))
+        return !str_eq(member->text, stored->service);
     return !str_eq(key, STR("task_type")) && !str_eq(key, STR("service_settings")) &&
            !str_eq(key, STR("task_settings"));
 }
@@ -50,12 +55,12 @@ static struct err *check_task(const struct endpoint *ep, const struct json *body
     return NULL;
 }
 
-static struct err *check_members(const struct json *body)
+static struct err *check_members(const struct endpoint *stored, const struct json *body)
 {
     struct buf text;
     struct err *e = NULL;
     java_text_init(&text);
-    if (java_members(&text, body, is_not_updatable, NULL) > 0)
+    if (java_members(&text, body, is_not_updatable, stored) > 0)
         e = err_status(400,
                        "Request contained fields which cannot be updated, remove these fields and "
                        "try again [%.*s]",
@@ -150,7 +155,7 @@ struct err *endpoint_update(const struct endpoint *stored, const struct json *bo
         return err_status(400, "Request body is empty");
     TRY(check_task(stored, body));
     TRY(check_kinds(body));
-    TRY(check_members(body));
+    TRY(check_members(stored, body));
     struct endpoint *ep = endpoint_clone(stored);
     struct err *e = merge(ep, body);
     if (e) {
