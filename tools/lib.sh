@@ -37,6 +37,18 @@ need_node() {
     need_packages nodejs npm
 }
 
+# need_go: Go 1.25 or newer, which Debian's stable releases do not have; one of 1.21 or newer fetches it.
+need_go() {
+    command -v go >/dev/null || die "go is not here; please install Go 1.25 or newer"
+    [[ $(go env GOVERSION) =~ ^go1\.(2[1-9]|[3-9][0-9]) ]] || die "$(go env GOVERSION) is too old: Go 1.25 is needed"
+}
+
+# need_java: a JDK of 17 or newer and Maven, from wherever they are, else Debian's.
+need_java() {
+    command -v javac >/dev/null && command -v mvn >/dev/null && return 0
+    need_packages default-jdk-headless maven
+}
+
 # build_release DIR [MESON-OPTION...]: configures once, builds.
 build_release() {
     local dir=$1

@@ -1,0 +1,133 @@
+"""The stories of the official Go and Java clients, one server each. Run by `./check clients`.
+
+    run.py --binary build-check/inferd --cache .cache [go9 go8 java]
+
+Each story is a program that prints one JSON line per step. It talks to a server whose providers are
+the scripted ones of ../upstream.py and uploads a tiny model of ../fixtures/models. What the programs
+are built of is fetched by `go` and `mvn`, into the folder given with --cache, in the versions that
+go/*.mod and java/pom.xml name. Ends with one line: N passed, N failed.
+"""
+import argparse
+import glob
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+
+import inferd  # noqa: E402
+from upstream import Upstream  # noqa: E402
+
+MODEL = os.path.join(HERE, "..", "fixtures", "models", "eland_tiny", "bert_text_classification")
+
+
+def run(command, folder, **environment):
+    print("+", " ".join(command[:3]), "...", flush=True)
+    subprocess.run(command, cwd=folder, env=dict(os.environ, **environment), check=True,
+                   stdout=sys.stderr)
+
+
+def build_go(cache, major):
+    """The story's program. That of 8.x is the same with the other import paths: a copy."""
+    work = os.path.join(cache, "clients", f"go{major}")
+    shutil.rmtree(work, ignore_errors=True)
+    os.makedirs(work)
+    for path in glob.glob(os.path.join(HERE, "go", "*.go")):
+        with open(path) as source, open(os.path.join(work, os.path.basename(path)), "w") as copy:
+            copy.write(source.read().replace("go-elasticsearch/v9", f"go-elasticsearch/v{major}"))
+    for end in ("mod", "sum"):
+        name = f"go.{end}" if major == 9 else f"go{major}.{end}"
+        shutil.copy(os.path.join(HERE, "go", name), os.path.join(work, f"go.{end}"))
+    program = os.path.join(work, "story")
+    run(["go", "build", "-o", program, "."], work, GOPATH=os.path.join(cache, "go"),
+        GOCACHE=os.path.join(cache, "go-build"), GOFLAGS="-modcacherw -mod=readonly")
+    return [program]
+
+
+def build_java(cache):
+    """The story's classes, and the class path that Maven finds for them."""
+    work = os.path.join(cache, "clients", "java")
+    shutil.rmtree(work, ignore_errors=True)
+    os.makedirs(work)
+    shutil.copy(os.path.join(HERE, "java", "pom.xml"), work)
+    listed = os.path.join(work, "classpath")
+    run(["mvn", "-q", "-B", f"-Dmaven.repo.local={os.path.join(cache, 'm2')}",
+         f"-Dmdep.outputFile={listed}", "org.apache.maven.plugins:maven-dependency-plugin:2.8:build-classpath"], work)
+    with open(listed) as f:
+        path = f.read().strip()
+    classes = os.path.join(work, "classes")
+    run(["javac", "-nowarn", "--release", "17", "-d", classes, "-cp", path,
+         *sorted(glob.glob(os.path.join(HERE, "java", "src", "*.java")))], work)
+    return ["java", "-cp", f"{path}:{classes}", "Story"]
+
+
+BUILDS = {"go9": lambda cache: build_go(cache, 9), "go8": lambda cache: build_go(cache, 8),
+          "java": build_java}
+MAJORS = {"go9": 9, "go8": 8, "java": 9}
+
+
+def steps_of(name):
+    """The steps that the story's source has; one that was not told is a failure."""
+    if name == "java":
+        paths, pattern = glob.glob(os.path.join(HERE, "java", "src", "*.java")), r'steps\.put\("(\w+)"'
+    else:
+        paths, pattern = glob.glob(os.path.join(HERE, "go", "*.go")), r'(?m)^\t\{"(\w+)", func\(\) \{'
+    return {step for path in paths for step in re.findall(pattern, open(path).read())} | {"version"}
+
+
+def tell(name, command, upstream):
+    """Runs one story on a server of its own; (passed, failed)."""
+    with tempfile.TemporaryDirectory(prefix=f"inferd-{name}-") as folder:
+        server = inferd.Inferd(folder, upstream=upstream, settings={"node.processors": "4"}).start()
+        try:
+            env = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+            story = subprocess.run([*command, server.url, inferd.PASSWORD, MODEL], env=env,
+                                   capture_output=True, text=True, timeout=300)
+        finally:
+            server.stop(20)
+    told, failed = set(), 0
+    for line in map(json.loads, story.stdout.splitlines()):
+        told.add(line["step"])
+        why = line.get("why", "")
+        if line["step"] == "version" and not line["version"].startswith(f"{MAJORS[name]}."):
+            why = f"the client is {line['version']}"
+        print(f"FAILED: {name} {line['step']}: {why}" if why else f"ok: {name} {line['step']}")
+        failed += bool(why)
+    for step in sorted(steps_of(name) - told):
+        print(f"FAILED: {name} {step}: not told; {story.stderr[-1000:]}")
+        failed += 1
+    for violation in upstream.violations:
+        print(f"FAILED: {name}: what was sent to a provider: {violation}")
+        failed += 1
+    upstream.clear()
+    return len(told) - min(failed, len(told)), failed
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--binary", required=True)
+    parser.add_argument("--cache", required=True)
+    parser.add_argument("clients", nargs="*", metavar="go9|go8|java")
+    options = parser.parse_args()
+    os.environ["INFERD_BIN"] = os.path.abspath(options.binary)
+    cache = os.path.abspath(options.cache)
+    upstream = Upstream()
+    passed = failed = 0
+    for name in options.clients or BUILDS:
+        try:
+            counts = tell(name, BUILDS[name](cache), upstream)
+        except (OSError, subprocess.SubprocessError, AssertionError) as e:
+            print(f"FAILED: {name}: {e}")
+            counts = (0, 1)
+        passed, failed = passed + counts[0], failed + counts[1]
+    print(f"{passed} passed, {failed} failed")
+    return failed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
