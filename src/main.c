@@ -6,8 +6,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,6 +20,7 @@
 #include "identity.h"
 #include "log.h"
 #include "package.h"
+#include "process.h"
 #include "processors.h"
 #include "tls.h"
 #include "trained_model.h"
@@ -129,7 +128,7 @@ struct server {
     atomic_int draining; /* loops that have not drained yet */
     bool stopping, cut;  /* cut: stopped with calls still in flight */
     struct loop_fd signals;
-    struct loop_timer grace;
+    struct loop_timer grace, idle_memory;
 };
 
 static void apply_logging(const struct config *c)
@@ -137,6 +136,22 @@ static void apply_logging(const struct config *c)
     enum log_level level = LOG_INFO;
     log_level_parse(str_c(c->logger_level), &level);
     log_set(level, strcmp(c->logger_format, "plain") == 0 ? LOG_PLAIN : LOG_JSON);
+}
+
+/* --- memory --- */
+
+#define IDLE_MEMORY_MS 10000
+
+static void give_memory_back(void *job)
+{
+    process_give_memory_back();
+}
+
+static void look_at_memory(struct loop_timer *timer)
+{
+    struct server *s = (struct server *)((char *)timer - offsetof(struct server, idle_memory));
+    pool_run(s->pool, NULL, give_memory_back, NULL, s);
+    loop_timer_set(s->loops[0], timer, clock_mono_ms() + IDLE_MEMORY_MS, look_at_memory);
 }
 
 /* --- signals --- */
@@ -551,6 +566,7 @@ static void run_all(struct server *s)
 {
     for (int i = 1; i < s->n_loops; i++)
         BUG_ON(pthread_create(&s->workers[i].thread, NULL, run_loop, &s->workers[i]) != 0);
+    loop_timer_set(s->loops[0], &s->idle_memory, clock_mono_ms() + IDLE_MEMORY_MS, look_at_memory);
     loop_run(s->loops[0]);
     for (int i = 1; i < s->n_loops; i++)
         pthread_join(s->workers[i].thread, NULL);
@@ -579,6 +595,7 @@ static void close_all(struct server *s)
     if (s->signals.loop) {
         int fd = s->signals.fd;
         loop_timer_cancel(&s->grace);
+        loop_timer_cancel(&s->idle_memory);
         loop_fd_del(&s->signals);
         close(fd);
     }
@@ -587,29 +604,6 @@ static void close_all(struct server *s)
     store_close(s->store);
     free(s->loops);
     free(s->workers);
-}
-
-/* A dump that root asks for (gcore) holds registers and no memory. Source: core(5). */
-static void dump_nothing(void)
-{
-    int fd = open("/proc/self/coredump_filter", O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-        return; /* a kernel without it writes no such dumps */
-    if (write(fd, "0", 1) != 1)
-        log_warn("memory may be part of dumps that root makes");
-    close(fd);
-}
-
-/* Keys must not end in a core file; and every connection is a descriptor. */
-static void harden(void)
-{
-    dump_nothing(); /* first: once it is not dumpable these files are root's */
-    prctl(PR_SET_DUMPABLE, 0);
-    struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
 }
 
 static int run_command(const struct server *s)
@@ -635,7 +629,7 @@ int main(int argc, char **argv)
         config_deinit(&s->config);
         return good ? 0 : EXIT_CONFIG;
     }
-    harden();
+    process_harden();
     apply_logging(&s->config);
     if (s->arguments.rotate_key || s->arguments.reset_password) {
         int status = run_command(s);

@@ -171,3 +171,34 @@ def test_everything_at_once(tmp_path, the_upstream, slow_binary):
         {"result": "Echo: x"}]}
     wait_until(lambda: descriptors(server) < before + 80, 10, "closing of connections")
     server.stop(15)
+
+
+def resident_mib(server):
+    with open(f"/proc/{server.process.pid}/statm", encoding="ascii") as f:
+        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def test_what_a_burst_needed_is_given_back(spawn, slow_binary):
+    """Large bodies on many connections at once, which stay open."""
+    server = spawn({"http.loops": "2"})
+    server.make("completion", "c", "openai", SETTINGS)
+    assert server.post("/_inference/c", {"input": "x"}).status == 200
+    before = resident_mib(server)
+    body = json.dumps({"input": "x" * 200_000}).encode()
+    _, headers = server.head(body, {"host": "x", "content-length": str(len(body))}, True)
+    head = "".join(f"{k}: {v}\r\n" for k, v in headers.items())
+    head = f"POST /_inference/c HTTP/1.1\r\n{head}\r\n".encode()
+    sockets = [server.socket(60) for _ in range(50 if slow_binary else 400)]
+    for s in sockets:
+        s.sendall(head + body[:-1])
+    for s in sockets:
+        s.sendall(body[-1:])
+    for s in sockets:
+        answer = http.client.HTTPResponse(s)
+        answer.begin()
+        assert (answer.status, len(answer.read()) > 200_000) == (200, True)
+    if not slow_binary:  # sanitizers keep what was freed
+        assert resident_mib(server) > before + 30
+        wait_until(lambda: resident_mib(server) < before + 20, 40, "memory given back")
+    for s in sockets:
+        s.close()

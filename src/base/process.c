@@ -1,9 +1,19 @@
 #include "process.h"
 
 #include <dirent.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+#include "log.h"
+
+#define WORTH_GIVING_BACK ((size_t)32 << 20)
+
+/* --- figures --- */
 
 static void gauge(struct buf *out, const char *name, const char *kind, const char *help,
                   const char *value)
@@ -55,4 +65,36 @@ void process_metrics_render(struct buf *out)
     render_memory(out);
     snprintf(value, sizeof value, "%lld", open_files());
     gauge(out, "process_open_fds", "gauge", "Open files and sockets", value);
+}
+
+/* --- manners --- */
+
+/* A dump that root asks for (gcore) holds registers and no memory. Source: core(5). */
+static void dump_nothing(void)
+{
+    int fd = open("/proc/self/coredump_filter", O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return; /* a kernel without it writes no such dumps */
+    if (write(fd, "0", 1) != 1)
+        log_warn("memory may be part of dumps that root makes");
+    close(fd);
+}
+
+void process_harden(void)
+{
+    struct rlimit files;
+    dump_nothing(); /* first: once it is not dumpable these files are root's */
+    prctl(PR_SET_DUMPABLE, 0);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
+void process_give_memory_back(void)
+{
+    static atomic_size_t before;
+    size_t now = mallinfo2().fordblks;
+    if (atomic_exchange(&before, now) > WORTH_GIVING_BACK && now > WORTH_GIVING_BACK)
+        malloc_trim(0);
 }
