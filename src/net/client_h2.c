@@ -30,7 +30,7 @@
 #define MAX_READS         4            /* of one connection at a time */
 #define MAX_LIFE_MS       (600 * 1000) /* hosts move; see client_pool.c */
 #define SUSPECT_MS        2000
-#define MAX_MOVES         5 /* of a call that nobody has looked at */
+#define MAX_MOVES         20 /* of a call that nobody has looked at */
 #define ONLY_H1_MS        (600 * 1000)
 #define MAX_TRAILER_BYTES (8u << 10)
 #define MAX_FIELDS_BYTES  (256u << 10) /* of a request: what HTTP/1.1 takes, too */

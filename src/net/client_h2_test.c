@@ -170,13 +170,13 @@ static void test_moving_ends(void **state)
     probe_init(&p);
     probe_send(&p);
     for (size_t i = 0; !p.n_done; i++) {
-        assert_true(i <= 6);
+        assert_true(i <= 21);
         WAIT_FOR(p.n_done || peer_count(&a, HEADERS) == i + 2);
         if (!p.n_done)
             peer_word(&a, RST_STREAM, (int32_t)(3 + 2 * i), 7);
     }
     expect_failed(&p, CLIENT_BROKEN, "REFUSED_STREAM");
-    assert_int_equal(peer_count(&a, HEADERS), 1 + 6);
+    assert_int_equal(peer_count(&a, HEADERS), 1 + 21);
     probe_deinit(&p);
     peer_close(&a);
 }
