@@ -517,8 +517,9 @@ static size_t given_back(struct peer *p, int32_t id)
 static void say_much(struct peer *p, int32_t id, size_t n)
 {
     static char block[16384];
-    for (; n; n -= sizeof block) {
-        assert_int_equal(n % sizeof block, 0);
+    assert_int_equal(n % sizeof block, 0);
+    for (int i = 0; n; n -= sizeof block, i++) {
+        memset(block, i, sizeof block);
         peer_say(p, DATA, 0, id, block, sizeof block);
     }
 }
@@ -547,12 +548,17 @@ static void test_windows_come_back(void **state)
     WAIT_FOR(given_back(&a, 0) - before >= 8u << 20);
     assert_int_equal(given_back(&a, 3), 0);
     assert_int_equal(p[0].n_done, 0);
-    p[0].pause = false;
-    client_resume(p[0].call);
+    for (int i = 0; i < 20; i++) {
+        p[0].pause = i < 19;
+        client_resume(p[0].call);
+        turn();
+    }
     WAIT_FOR(given_back(&a, 3) >= 1 << 19);
     peer_data(&a, 3, "!", END_STREAM);
     WAIT_FOR(p[0].n_done);
     assert_int_equal(p[0].body.n, (1 << 20) + 1);
+    for (size_t i = 0; i < 1 << 20; i++)
+        assert_int_equal(p[0].body.p[i], (char)(i / 16384));
     deinit_all(p, 3);
     peer_close(&a);
 }

@@ -6,7 +6,7 @@
  *   client_answer.c   what an answer's bytes mean for its call
  *   client_pool.c     routes, ways, and the connections that idle
  *   client_open.c     opening and closing connections: libcurl, and nowhere else
- *   client_h2.c       connections that many calls share: HTTP/2 by nghttp2, and nowhere else
+ *   client_h2*.c      connections that many calls share: HTTP/2 by nghttp2, and nowhere else
  *
  * libcurl resolves names, connects, asks proxies and speaks TLS; HTTP/1.1 is ours (http_answer.h).
  * Of a plain connection curl gives up the socket once it is connected, behind TLS it stays and
@@ -90,6 +90,7 @@ struct stream {
     uint64_t seen;            /* bytes the connection had read when this began */
     int64_t began_ms;
     size_t head_bytes, trailer_bytes;
+    size_t told;     /* of call->body, when it is told in pieces */
     bool sent;       /* the head of the request has left */
     bool head_ready; /* the head of the answer is whole */
     bool ended;      /* the answer is */
