@@ -51,6 +51,17 @@ def test_secrets_are_shown_to_nobody(story):
     assert story.requests[-1].headers["authorization"] == "Bearer new-" + MARK
 
 
+def test_a_request_may_lie_in_an_object(story):
+    """As the API description has it, and typed clients with it."""
+    text = BY[SERVICE, C].settings["request"]
+    made = story.make(SERVICE, C, request={"content": text})
+    assert made["service_settings"]["request"] == text
+    assert story.ask("hi") == [{"result": "Echo: hi"}]
+    story.upstream.clear()
+    for wrong in ({"content": 5}, {"content": text, "more": 1}, {"other": text}):
+        assert "field [request] is not of the expected type" in refused(story, C, request=wrong)
+
+
 @pytest.mark.parametrize("change, field", [
     ({"request": '{"a": ${none}}'}, "request"),
     ({"url": "https://models.example/${none}"}, "url"),

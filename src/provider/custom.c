@@ -39,6 +39,7 @@ static const struct setting rows[N_SETTINGS] = {
                             .type = SETTING_PAIR_LIST,
                             .tasks = ALL},
     [S_REQUEST] = {.name = "request",
+                   .inner = "content", /* so the API description has it, and typed clients */
                    .place = IN_SERVICE,
                    .type = SETTING_STR,
                    .tasks = ALL,

@@ -60,6 +60,7 @@ enum setting_flag {
 struct setting {
     const char *name;
     const char *alias; /* an older name that is read too; NULL */
+    const char *inner; /* an object with this one member stands for the member's value; NULL */
     enum setting_place place;
     enum setting_type type;
     unsigned tasks; /* TASK_BIT of those that have it; elsewhere it is unknown */

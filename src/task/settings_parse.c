@@ -26,7 +26,10 @@ static const struct json *row_member(const struct setting *row, const struct jso
     const struct json *v = json_get(object, row->name);
     if (json_is_null(v) && row->alias)
         v = json_get(object, row->alias);
-    return v;
+    if (!row->inner || !json_is(v, JSON_OBJECT) || v->n != 1)
+        return v;
+    const struct json *inner = json_get(v, row->inner);
+    return inner ? inner : v;
 }
 
 /* An update keeps what is stored, except that secrets are replaced as a set; a call only overrides;
