@@ -21,6 +21,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 
 import inferd  # noqa: E402
+import upstream_anthropic  # noqa: E402, F401  each registers its paths
+import upstream_aws  # noqa: E402, F401
+import upstream_copies  # noqa: E402, F401
+import upstream_custom  # noqa: E402, F401
+import upstream_google  # noqa: E402, F401
+import upstream_rankers  # noqa: E402, F401
 from upstream import Upstream  # noqa: E402
 
 MODEL = os.path.join(HERE, "..", "fixtures", "models", "eland_tiny", "bert_text_classification")

@@ -85,6 +85,7 @@ class Story {
         client = as("elastic", password);
         Cluster.steps();
         Inference.steps();
+        Services.steps();
         Models.steps();
         Security.steps();
         for (Map.Entry<String, Step> step : steps.entrySet()) {
