@@ -27,8 +27,15 @@ import upstream_copies  # noqa: E402, F401
 import upstream_custom  # noqa: E402, F401
 import upstream_google  # noqa: E402, F401
 import upstream_rankers  # noqa: E402, F401
+from repository import Repository, package  # noqa: E402
 from upstream import Upstream  # noqa: E402
 
+# Elasticsearch's built-in models, played by tiny ones.
+PACKAGES = {"elser_model_2": "elser_like_text_expansion",
+            "elser_model_2_linux-x86_64": "elser_like_text_expansion_quantized",
+            "multilingual-e5-small": "e5_like_text_embedding",
+            "multilingual-e5-small_linux-x86_64": "e5_like_text_embedding",
+            "rerank-v1": "bert_text_similarity"}
 MODEL = os.path.join(HERE, "..", "fixtures", "models", "eland_tiny", "bert_text_classification")
 
 
@@ -63,7 +70,8 @@ def build_java(cache):
     shutil.copy(os.path.join(HERE, "java", "pom.xml"), work)
     listed = os.path.join(work, "classpath")
     run(["mvn", "-q", "-B", f"-Dmaven.repo.local={os.path.join(cache, 'm2')}",
-         f"-Dmdep.outputFile={listed}", "org.apache.maven.plugins:maven-dependency-plugin:2.8:build-classpath"], work)
+         f"-Dmdep.outputFile={listed}",
+         "org.apache.maven.plugins:maven-dependency-plugin:2.8:build-classpath"], work)
     with open(listed) as f:
         path = f.read().strip()
     classes = os.path.join(work, "classes")
@@ -86,10 +94,11 @@ def steps_of(name):
     return {step for path in paths for step in re.findall(pattern, open(path).read())} | {"version"}
 
 
-def tell(name, command, upstream):
+def tell(name, command, upstream, repository):
     """Runs one story on a server of its own; (passed, failed)."""
     with tempfile.TemporaryDirectory(prefix=f"inferd-{name}-") as folder:
-        server = inferd.Inferd(folder, upstream=upstream, settings={"node.processors": "4"}).start()
+        server = inferd.Inferd(folder, upstream=upstream, settings={
+            "node.processors": "8", "xpack.ml.model_repository": repository.url}).start()
         try:
             env = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
             story = subprocess.run([*command, server.url, inferd.PASSWORD, MODEL], env=env,
@@ -122,11 +131,13 @@ def main():
     options = parser.parse_args()
     os.environ["INFERD_BIN"] = os.path.abspath(options.binary)
     cache = os.path.abspath(options.cache)
-    upstream = Upstream()
+    upstream, repository = Upstream(), Repository()
+    for name, source in PACKAGES.items():
+        repository.files.update(package(name, source))
     passed = failed = 0
     for name in options.clients or BUILDS:
         try:
-            counts = tell(name, BUILDS[name](cache), upstream)
+            counts = tell(name, BUILDS[name](cache), upstream, repository)
         except (OSError, subprocess.SubprocessError, AssertionError) as e:
             print(f"FAILED: {name}: {e}")
             counts = (0, 1)

@@ -1,9 +1,12 @@
+import co.elastic.clients.elasticsearch.inference.ElasticsearchServiceType;
+import co.elastic.clients.elasticsearch.inference.ElasticsearchTaskType;
 import co.elastic.clients.elasticsearch.ml.*;
 import java.io.FileReader;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Base64;
+import java.util.List;
 import java.util.Map;
 
 /** An uploaded model from its first part to its end. */
@@ -13,7 +16,8 @@ class Models extends Story {
     }
 
     static InferTrainedModelResponse infer(String id, String text) throws java.io.IOException {
-        return ml().inferTrainedModel(b -> b.modelId(id).docs(Map.of("text_field", json('"' + text + '"'))));
+        return ml().inferTrainedModel(b -> b.modelId(id).docs(List.of(
+            Map.of("text_field", json('"' + text + '"')))));
     }
 
     static void steps() {
@@ -73,6 +77,62 @@ class Models extends Story {
             var result = infer("tiny", "a").inferenceResults().get(0);
             check(result.predictionProbability() > 0, result);
             same(result.predictedValue().size(), 1);
+        });
+        steps.put("inferWithConfig", () -> {
+            var result = ml().inferTrainedModel(b -> b.modelId("tiny").timeout(t -> t.time("20s"))
+                .docs(List.of(Map.of("text_field", json("\"a b\""))))
+                .inferenceConfig(c -> c.textClassification(t -> t.numTopClasses(2).resultsField("r"))))
+                .inferenceResults().get(0);
+            same(result.topClasses().size(), 2);
+            check(result.topClasses().get(0).classProbability() > 0, result);
+        });
+        steps.put("adaptiveDeployment", () -> {
+            var made = ml().startTrainedModelDeployment(b -> b.modelId("tiny").deploymentId("second")
+                .priority(TrainingPriority.Normal).queueCapacity(50).cacheSize("1mb")
+                .adaptiveAllocations(a -> a.enabled(true).minNumberOfAllocations(1)
+                    .maxNumberOfAllocations(2))).assignment();
+            same(made.taskParameters().deploymentId(), "second");
+            infer("second", "a");
+            check(ml().getTrainedModelsStats(b -> b.modelId("tiny")).count() == 2, "one deployment");
+            check(ml().stopTrainedModelDeployment(b -> b.modelId("second").force(true)).stopped(), "");
+        });
+        steps.put("builtInModel", () -> {
+            client.inference().putElasticsearch(b -> b.elasticsearchInferenceId("e5")
+                .taskType(ElasticsearchTaskType.TextEmbedding)
+                .service(ElasticsearchServiceType.Elasticsearch)
+                .serviceSettings(s -> s.modelId(".multilingual-e5-small").numThreads(1)
+                    .adaptiveAllocations(a -> a.enabled(true).minNumberOfAllocations(0)
+                        .maxNumberOfAllocations(2)))
+                .chunkingSettings(c -> c.strategy("sentence").maxChunkSize(100).sentenceOverlap(1)));
+            check(!client.inference().textEmbedding(b -> b.inferenceId("e5").input("hello")
+                .timeout(t -> t.time("60s"))).inferenceResult().textEmbedding().isEmpty(), "no vector");
+            client.inference().rerank(b -> b.inferenceId(".rerank-v1-elasticsearch")
+                .query(q -> q.string("a")).input(i -> i.string(List.of("a", "b"))));
+            client.inference().sparseEmbedding(b -> b.inferenceId(".elser-2-elasticsearch").input("a"));
+            var models = ml().getTrainedModels(b -> b.modelId(".multilingual-e5-small"))
+                .trainedModelConfigs();
+            same(models.get(0).modelPackage().packagedModelId(), "multilingual-e5-small");
+            var stats = ml().getTrainedModelsStats(b -> b.modelId(".multilingual-e5-small"))
+                .trainedModelStats().get(0);
+            same(stats.deploymentStats().deploymentId(), "e5");
+            check(client.inference().delete(b -> b.inferenceId("e5")).acknowledged(), "not deleted");
+        });
+        steps.put("trees", () -> {
+            var made = ml().putTrainedModel(b -> b.modelId("tree").inferenceConfig(c -> c.regression(r -> r))
+                .input(i -> i.fieldNames("x")).definition(d -> d.trainedModel(t -> t.tree(tree -> tree
+                    .featureNames("x").targetType("regression")
+                    .treeStructure(n -> n.nodeIndex(0).splitFeature(0).threshold(1.0)
+                        .decisionType("lte").leftChild(1).rightChild(2))
+                    .treeStructure(n -> n.nodeIndex(1).leafValue(1.5))
+                    .treeStructure(n -> n.nodeIndex(2).leafValue(2.5))))));
+            check(made.inferenceConfig().isRegression(), made);
+            var value = ml().inferTrainedModel(b -> b.modelId("tree")
+                .docs(List.of(Map.of("x", json("3")))))
+                .inferenceResults().get(0).predictedValue();
+            same(value.get(0).get(0).doubleValue(), 2.5);
+            check(ml().getTrainedModels(b -> b.modelId("tree").include(Include.Definition)
+                .decompressDefinition(true)).count() == 1, "no tree");
+            check(ml().deleteTrainedModel(b -> b.modelId("tree")).acknowledged(), "not deleted");
         });
         steps.put("aliases", () -> {
             check(ml().putTrainedModelAlias(b -> b.modelId("tiny").modelAlias("small")).acknowledged(),

@@ -38,14 +38,15 @@ class Story {
         if (!ok) throw new AssertionError(why);
     }
 
-    /** Asking must end with the client's own exception for this status and type. */
+    /** Asking must end with the client's own exception for this status and type (null: none told). */
     static ElasticsearchException fails(int status, String type, Ask ask) throws IOException {
         try {
             ask.ask();
         } catch (ElasticsearchException e) {
             same(e.status(), status);
             same(e.error().type(), type);
-            check(e.error().reason() != null && !e.error().rootCause().isEmpty(), e.response());
+            check(type == null || e.error().reason() != null && !e.error().rootCause().isEmpty(),
+                e.response());
             return e;
         }
         throw new AssertionError("nothing was refused");
@@ -88,6 +89,7 @@ class Story {
         Services.steps();
         Models.steps();
         Security.steps();
+        Accounts.steps();
         for (Map.Entry<String, Step> step : steps.entrySet()) {
             String why = null;
             try {
