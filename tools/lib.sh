@@ -28,7 +28,7 @@ need_packages() {
 
 build_packages=(gcc libc6-dev meson ninja-build pkg-config libcurl4-openssl-dev libnghttp2-dev libssl-dev libsodium-dev
     libsqlite3-dev libyaml-dev libicu-dev zlib1g-dev ca-certificates)
-test_packages=(libcmocka-dev python3-venv)
+test_packages=(libcmocka-dev python3-venv curl)
 clang_packages=(clang llvm libclang-rt-14-dev)
 
 # need_node: node and npm, from wherever they are, else Debian's.
