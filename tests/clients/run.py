@@ -3,16 +3,19 @@
     run.py --binary build-check/inferd --cache .cache [go9 go8 java]
 
 Each story is a program that prints one JSON line per step. It talks to a server whose providers are
-the scripted ones of ../upstream.py and uploads a tiny model of ../fixtures/models. What the programs
+the scripted ones of ../upstream.py and uploads a tiny model of ../fixtures/models; once over plain
+HTTP, once over TLS. What the programs
 are built of is fetched by `go` and `mvn`, into the folder given with --cache, in the versions that
 go/*.mod and java/pom.xml name. Ends with one line: N passed, N failed.
 """
 import argparse
 import glob
+import http.client
 import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -85,6 +88,39 @@ BUILDS = {"go9": lambda cache: build_go(cache, 9), "go8": lambda cache: build_go
 MAJORS = {"go9": 9, "go8": 8, "java": 9}
 
 
+class Tls(inferd.Inferd):
+    """A server that speaks TLS, with a certificate of an authority of its own."""
+
+    def __init__(self, folder, settings, **more):
+        self.authority = make_certificate(folder)
+        super().__init__(folder, settings=settings | {
+            "xpack.security.http.ssl.enabled": "true",
+            "xpack.security.http.ssl.certificate": os.path.join(folder, "server.pem"),
+            "xpack.security.http.ssl.key": os.path.join(folder, "server.key")}, **more)
+
+    @property
+    def url(self):
+        return f"https://127.0.0.1:{self.port}"
+
+    def connect(self, timeout=20):
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout,
+                                           context=ssl.create_default_context(cafile=self.authority))
+
+
+def make_certificate(folder):
+    """server.pem and server.key; the path of the authority's certificate."""
+    def openssl(*args):
+        subprocess.run(["openssl", *args], cwd=folder, check=True, capture_output=True)
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=ca")
+    openssl("req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=server")
+    with open(os.path.join(folder, "san"), "w") as f:
+        f.write("subjectAltName=DNS:localhost,IP:127.0.0.1")
+    openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+            "-out", "server.pem", "-days", "2", "-extfile", "san")
+    return os.path.join(folder, "ca.pem")
+
+
 def steps_of(name):
     """The steps that the story's source has; one that was not told is a failure."""
     if name == "java":
@@ -94,33 +130,42 @@ def steps_of(name):
     return {step for path in paths for step in re.findall(pattern, open(path).read())} | {"version"}
 
 
-def tell(name, command, upstream, repository):
-    """Runs one story on a server of its own; (passed, failed)."""
-    with tempfile.TemporaryDirectory(prefix=f"inferd-{name}-") as folder:
-        server = inferd.Inferd(folder, upstream=upstream, settings={
-            "node.processors": "8", "xpack.ml.model_repository": repository.url}).start()
+def run_story(command, upstream, repository, tls):
+    """The lines that a story told of a server of its own, and what it wrote to stderr."""
+    with tempfile.TemporaryDirectory(prefix="inferd-clients-") as folder:
+        settings = {"node.processors": "8", "xpack.ml.model_repository": repository.url}
+        server = (Tls if tls else inferd.Inferd)(folder, settings=settings, upstream=upstream).start()
         try:
             env = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
-            story = subprocess.run([*command, server.url, inferd.PASSWORD, MODEL], env=env,
-                                   capture_output=True, text=True, timeout=300)
+            story = subprocess.run(
+                [*command, server.url, inferd.PASSWORD, MODEL, *([server.authority] if tls else [])],
+                env=env, capture_output=True, text=True, timeout=300)
         finally:
             server.stop(20)
+    return [json.loads(line) for line in story.stdout.splitlines()], story.stderr
+
+
+def tell(name, command, upstream, repository, tls):
+    """Tells one story and what came of it; (passed, failed)."""
+    lines, complaints = run_story(command, upstream, repository, tls)
+    what = name + " tls" * tls
     told, failed = set(), 0
-    for line in map(json.loads, story.stdout.splitlines()):
+    for line in lines:
         told.add(line["step"])
         why = line.get("why", "")
         if line["step"] == "version" and not line["version"].startswith(f"{MAJORS[name]}."):
             why = f"the client is {line['version']}"
-        print(f"FAILED: {name} {line['step']}: {why}" if why else f"ok: {name} {line['step']}")
+        print(f"FAILED: {what} {line['step']}: {why}" if why else f"ok: {what} {line['step']}")
         failed += bool(why)
+    passed = len(lines) - failed
     for step in sorted(steps_of(name) - told):
-        print(f"FAILED: {name} {step}: not told; {story.stderr[-1000:]}")
+        print(f"FAILED: {what} {step}: not told; {complaints[-1000:]}")
         failed += 1
     for violation in upstream.violations:
-        print(f"FAILED: {name}: what was sent to a provider: {violation}")
+        print(f"FAILED: {what}: what was sent to a provider: {violation}")
         failed += 1
     upstream.clear()
-    return len(told) - min(failed, len(told)), failed
+    return passed, failed
 
 
 def main():
@@ -137,11 +182,13 @@ def main():
     passed = failed = 0
     for name in options.clients or BUILDS:
         try:
-            counts = tell(name, BUILDS[name](cache), upstream, repository)
+            command = BUILDS[name](cache)
+            for tls in (False, True):
+                counts = tell(name, command, upstream, repository, tls)
+                passed, failed = passed + counts[0], failed + counts[1]
         except (OSError, subprocess.SubprocessError, AssertionError) as e:
             print(f"FAILED: {name}: {e}")
-            counts = (0, 1)
-        passed, failed = passed + counts[0], failed + counts[1]
+            failed += 1
     print(f"{passed} passed, {failed} failed")
     return failed > 0
 

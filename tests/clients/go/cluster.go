@@ -35,7 +35,7 @@ var clusterSteps = []step{
 		nodes := must(typed.Nodes.Info().Do(ctx)).Nodes
 		same(len(nodes), 1)
 		for _, node := range nodes {
-			same("http://"+node.Http.PublishAddress, url)
+			check(strings.HasSuffix(url, "://"+node.Http.PublishAddress), "%s", node.Http.PublishAddress)
 		}
 	}},
 	{"sniffing", func() {

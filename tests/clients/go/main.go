@@ -1,8 +1,9 @@
 // Drives a server with the official Go client; run by ../run.py.
 //
-//	story URL PASSWORD MODEL        one JSON line per step: {"step", "ok", "why"}
+//	story URL PASSWORD MODEL [CA]     one JSON line per step: {"step", "ok", "why"}
 //
-// MODEL is a folder of tests/fixtures/models/eland_tiny that classifies texts. The story is written
+// MODEL is a folder of tests/fixtures/models/eland_tiny that classifies texts, CA a PEM file of who
+// signed the server's certificate. The story is written
 // for the 9.x client; run.py makes the one of 8.x of it by exchanging the import paths, so it keeps to
 // what both have.
 package main
@@ -60,14 +61,25 @@ func fails(err error, status int, kind string) *types.ElasticsearchError {
 	return refusal
 }
 
+// nobody is a configuration without credentials.
+func nobody() elasticsearch.Config {
+	c := elasticsearch.Config{Addresses: []string{url}, MaxRetries: 1}
+	if len(os.Args) > 4 {
+		c.CACert = must(os.ReadFile(os.Args[4]))
+	}
+	return c
+}
+
 func config() elasticsearch.Config {
-	return elasticsearch.Config{Addresses: []string{url}, Username: "elastic", Password: password,
-		MaxRetries: 1}
+	c := nobody()
+	c.Username, c.Password = "elastic", password
+	return c
 }
 
 func withKey(encoded string) *elasticsearch.TypedClient {
-	return must(elasticsearch.NewTypedClient(elasticsearch.Config{Addresses: []string{url},
-		APIKey: encoded, MaxRetries: 1}))
+	c := nobody()
+	c.APIKey = encoded
+	return must(elasticsearch.NewTypedClient(c))
 }
 
 // decoded reads a whole answer whose shape the typed API gets wrong (see README.md of tests).

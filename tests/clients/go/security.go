@@ -38,8 +38,9 @@ var securitySteps = []step{
 		same(*must(typed.Security.GetUser().Username("go-user").Do(ctx))["go-user"].FullName, "Go")
 		same(must(typed.Security.GetRole().Name("asker").Do(ctx))["asker"].Cluster,
 			[]clusterprivilege.ClusterPrivilege{clusterprivilege.Monitorinference})
-		user := must(elasticsearch.NewTypedClient(elasticsearch.Config{Addresses: []string{url},
-			Username: "go-user", Password: "pw-S3CRET-user"}))
+		as := nobody()
+		as.Username, as.Password = "go-user", "pw-S3CRET-user"
+		user := must(elasticsearch.NewTypedClient(as))
 		must(user.Inference.Get().Do(ctx))
 		_, err := user.Inference.Delete("o-chat").Do(ctx)
 		fails(err, 403, "security_exception")
@@ -55,8 +56,9 @@ var securitySteps = []step{
 			GrantType: &accesstokengranttype.Password, Username: pointer("go-user"),
 			Password: pointer("pw-S3CRET-other")}).Do(ctx))
 		same(token.Authentication.Username, "go-user")
-		bearer := must(elasticsearch.NewTypedClient(elasticsearch.Config{Addresses: []string{url},
-			ServiceToken: token.AccessToken}))
+		as := nobody()
+		as.ServiceToken = token.AccessToken
+		bearer := must(elasticsearch.NewTypedClient(as))
 		same(must(bearer.Security.Authenticate().Do(ctx)).Username, "go-user")
 		same(must(typed.Security.InvalidateToken().Username("go-user").Do(ctx)).ErrorCount, int64(0))
 	}},

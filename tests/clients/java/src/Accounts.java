@@ -32,8 +32,7 @@ class Accounts extends Story {
             var made = security().createServiceToken(b -> b.namespace("elastic")
                 .service("fleet-server").name("t1"));
             check(made.created(), made);
-            try (ElasticsearchClient fleet = ElasticsearchClient.of(b -> b.host(url)
-                    .token(made.token().value()))) {
+            try (ElasticsearchClient fleet = with(b -> b.token(made.token().value()))) {
                 same(fleet.security().authenticate().username(), "elastic/fleet-server");
             }
             var credentials = security().getServiceCredentials(b -> b.namespace("elastic")

@@ -1,5 +1,6 @@
 import co.elastic.clients.elasticsearch.ElasticsearchClient;
 import co.elastic.clients.elasticsearch.inference.*;
+import co.elastic.clients.transport.TransportException;
 import co.elastic.clients.transport.endpoints.BinaryResponse;
 import jakarta.json.JsonObject;
 import java.io.IOException;
@@ -150,6 +151,15 @@ class Inference extends Story {
             same(name.toString(), "weather");
             same(object(given.toString()).getString("city"), "Paris");
         });
+        steps.put("refusedStream", () -> {
+            // Refusals of streams are events, here as in Elasticsearch; this client tells the status.
+            try {
+                inference().streamCompletion(b -> b.inferenceId("no-such").input("x"));
+                throw new AssertionError("nothing was refused");
+            } catch (TransportException e) {
+                same(e.statusCode(), 404);
+            }
+        });
         steps.put("stopsListening", () -> {
             try (var stream = inference().streamCompletion(b -> b.inferenceId("o-completion")
                     .input("one two three"))) {
@@ -159,7 +169,7 @@ class Inference extends Story {
         });
         steps.put("compression", () -> {
             String text = "x".repeat(5000);
-            try (ElasticsearchClient packed = ElasticsearchClient.of(b -> b.host(url)
+            try (ElasticsearchClient packed = with(b -> b
                     .usernameAndPassword("elastic", password).useCompression(true))) {
                 same(packed.inference().completion(b -> b.inferenceId("o-completion").input(text))
                     .completion().get(0).result(), "Echo: " + text);

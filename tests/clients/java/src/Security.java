@@ -53,8 +53,7 @@ class Security extends Story {
             var token = security().getToken(b -> b.grantType(AccessTokenGrantType.Password)
                 .username("java-user").password("pw-S3CRET-other"));
             same(token.authentication().username(), "java-user");
-            try (ElasticsearchClient bearer = ElasticsearchClient.of(b -> b.host(url)
-                    .token(token.accessToken()))) {
+            try (ElasticsearchClient bearer = with(b -> b.token(token.accessToken()))) {
                 same(bearer.security().authenticate().username(), "java-user");
             }
             same(security().invalidateToken(b -> b.username("java-user")).errorCount(), 0L);

@@ -1,19 +1,25 @@
 import co.elastic.clients.elasticsearch.ElasticsearchClient;
 import co.elastic.clients.elasticsearch._types.ElasticsearchException;
 import co.elastic.clients.json.JsonData;
+import co.elastic.clients.transport.ElasticsearchTransportConfig;
+import co.elastic.clients.transport.TransportUtils;
+import java.io.File;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Objects;
+import java.util.function.UnaryOperator;
+import javax.net.ssl.SSLContext;
 
 /**
  * Drives a server with the official Java client; run by ../run.py.
  *
- * <pre>java Story URL PASSWORD MODEL      one JSON line per step: {"step", "ok", "why"}</pre>
+ * <pre>java Story URL PASSWORD MODEL [CA]    one JSON line per step: {"step", "ok", "why"}</pre>
  *
- * MODEL is a folder of tests/fixtures/models/eland_tiny that classifies texts. This client refuses an
+ * MODEL is a folder of tests/fixtures/models/eland_tiny that classifies texts, CA a PEM file of who
+ * signed the server's certificate. This client refuses an
  * answer that lacks a member its description requires, which makes it the strictest of all.
  */
 class Story {
@@ -27,6 +33,7 @@ class Story {
 
     static final String SECRET = "sk-S3CRET-java";
     static String url, password, model;
+    static SSLContext authority;
     static ElasticsearchClient client;
     static final Map<String, Step> steps = new LinkedHashMap<>();
 
@@ -52,12 +59,21 @@ class Story {
         throw new AssertionError("nothing was refused");
     }
 
+    /** A client with these credentials. */
+    static ElasticsearchClient with(UnaryOperator<ElasticsearchTransportConfig.Builder> credentials) {
+        return ElasticsearchClient.of(b -> {
+            b.host(url);
+            if (authority != null) b.sslContext(authority);
+            return credentials.apply(b);
+        });
+    }
+
     static ElasticsearchClient as(String user, String secret) {
-        return ElasticsearchClient.of(b -> b.host(url).usernameAndPassword(user, secret));
+        return with(b -> b.usernameAndPassword(user, secret));
     }
 
     static ElasticsearchClient withKey(String encoded) {
-        return ElasticsearchClient.of(b -> b.host(url).apiKey(encoded));
+        return with(b -> b.apiKey(encoded));
     }
 
     static JsonData json(String text) {
@@ -83,6 +99,8 @@ class Story {
         url = arguments[0];
         password = arguments[1];
         model = arguments[2];
+        if (arguments.length > 3)
+            authority = TransportUtils.sslContextFromHttpCaCrt(new File(arguments[3]));
         client = as("elastic", password);
         Cluster.steps();
         Inference.steps();
