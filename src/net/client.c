@@ -24,14 +24,13 @@ static bool has_slot(const struct client *c, const struct route *r)
            r->active < c->options.max_route_connections;
 }
 
-/* One that opens will be shared, so no second one opens beside it. */
+/* Beside one that opens and will be shared no second one opens. */
 static bool can_begin(const struct client_call *call)
 {
     struct way *w = call->way;
     if (h2_with_room(w))
         return true;
-    bool comes = w->route->speaks_h2 && w->opening;
-    return has_slot(call->client, w->route) && (!comes || !list_empty(&w->idle));
+    return has_slot(call->client, w->route) && (!h2_is_coming(w) || !list_empty(&w->idle));
 }
 
 static void take_slot(struct client_call *call)
@@ -81,7 +80,8 @@ static void wait_in_line(struct client_call *call)
     struct route *r = call->way->route;
     struct list_link *before = &r->waiting; /* the end: where whoever has most belongs */
     call->state = CALL_QUEUED;
-    call->turn = next_turn(r, call->limits.owner);
+    bool again = call->moves || call->retried; /* it has had its turn */
+    call->turn = again ? r->turn : next_turn(r, call->limits.owner);
     if (!list_empty(&r->waiting) && turn_of(r->waiting.prev) > call->turn) {
         before = r->waiting.next;
         while (turn_of(before) <= call->turn)

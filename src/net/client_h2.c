@@ -28,6 +28,7 @@
 #define RECORD_BYTES      (16u << 10)  /* what is written at once, about: a record of TLS */
 #define MAX_READS         4            /* of one connection at a time */
 #define MAX_LIFE_MS       (600 * 1000) /* hosts move; see client_pool.c */
+#define MAX_LIFE_CALLS    1000         /* more are not counted: few come at once */
 #define SUSPECT_MS        2000
 #define MAX_MOVES         20 /* of a call that nobody has looked at */
 #define ONLY_H1_MS        (600 * 1000)
@@ -140,6 +141,7 @@ void h2_begin(struct connection *k, struct client_call *call)
     call->connection = k;
     list_push(&h->calls, &st->mate);
     h->n_calls++;
+    h->n_begun++;
     if (!h2_submit(h->session, call)) {
         h->closing = true;
         h2_fail(call, STREAM_RESET, NGHTTP2_REFUSED_STREAM);
@@ -280,7 +282,8 @@ bool h2_is_fit(const struct connection *k)
 static bool has_room(const struct connection *k)
 {
     const struct h2 *h = k->h2;
-    if (!h2_is_fit(k))
+    uint32_t life = k->way->route->life_calls;
+    if (!h2_is_fit(k) || (life && h->n_begun >= life))
         return false;
     /* Until this one has said it, what one before it said. */
     uint32_t theirs = h->settled ? h->max_streams : k->way->route->max_streams;
@@ -297,6 +300,12 @@ struct connection *h2_with_room(struct way *w)
             return k;
     }
     return NULL;
+}
+
+bool h2_is_coming(const struct way *w)
+{
+    const struct route *r = w->route;
+    return w->opening && r->speaks_h2 && r->max_streams != 1 && r->life_calls != 1;
 }
 
 bool h2_is_first(const struct client_call *call)
@@ -331,6 +340,14 @@ void h2_resume(struct client_call *call)
     connection_work_soon(call->connection);
 }
 
+/* It has taken as many as made another say goodbye, and did not. */
+static void trust_more(struct connection *k)
+{
+    struct route *r = k->way->route;
+    if (r->life_calls && k->h2->n_begun >= r->life_calls)
+        r->life_calls = r->life_calls < MAX_LIFE_CALLS ? 2 * r->life_calls : 0;
+}
+
 /* Without calls it idles, or goes. */
 static void rest(struct connection *k)
 {
@@ -347,10 +364,12 @@ static void rest(struct connection *k)
     w->users++; /* it must be there when the slot goes back */
     h->in_use = false;
     list_remove(&k->link);
-    if (h->closing)
+    if (h->closing) {
         connection_close(k);
-    else
+    } else {
+        trust_more(k);
         idle_put(k);
+    }
     give_slot_back(c, w->route);
     way_leave(c, w);
 }

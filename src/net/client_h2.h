@@ -12,6 +12,7 @@ struct h2 {
     nghttp2_session *session;
     struct list_link calls, touched; /* by stream.mate, stream.touched */
     long n_calls;
+    uint32_t n_begun;      /* calls, ever */
     struct buf out;        /* frames that are made and not sent */
     uint64_t n_in;         /* bytes read */
     int64_t in_ms, out_ms; /* when some last came, and went */

@@ -116,6 +116,7 @@ static int connect_pair(const struct probe *p)
     k->way->route->speaks_h2 = true;
     k->way->route->only_h1_until_ms = 0;
     k->way->route->max_streams = 3;
+    k->way->route->life_calls = 0;
     k->opened_ms = loop_now_ms(loop);
     loop_fd_add(loop, &k->watch, fds[0], EPOLLIN, exchange_ready);
     h2_start(k);

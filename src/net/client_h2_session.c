@@ -124,8 +124,12 @@ static void learn_limit(struct connection *k)
     send_away_unsent(k);
 }
 
-static void say_goodbye(struct connection *k)
+/* A service that takes few calls on each connection would be sent all that wait on every one. */
+static void say_goodbye(struct connection *k, int32_t last_id)
 {
+    uint32_t taken = ((uint32_t)last_id + 1) / 2;
+    if (k->h2->n_begun > taken)
+        k->way->route->life_calls = taken ? taken : 1;
     k->h2->closing = true;
     send_away_unsent(k);
 }
@@ -134,7 +138,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 {
     struct connection *k = arg;
     if (frame->hd.type == NGHTTP2_GOAWAY)
-        say_goodbye(k);
+        say_goodbye(k, frame->goaway.last_stream_id);
     if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK))
         learn_limit(k);
     struct client_call *call = call_of(session, frame->hd.stream_id);

@@ -163,6 +163,38 @@ static void test_a_goodbye_before_the_request_has_left(void **state)
     peer_close(&b);
 }
 
+static void test_a_service_that_takes_few_on_a_connection(void **state)
+{
+    struct probe p[5];
+    warm(&a, 100);
+    init_all(p, 5);
+    send_all(p, 3, &a);
+    peer_goodbye(&a, 3); /* after two; two more move */
+    peer_accept(&b);
+    WAIT_FOR(peer_count(&b, HEADERS) == 2);
+    probe_send(&p[3]); /* the second has its two */
+    peer_accept(&c);
+    WAIT_FOR(peer_count(&c, HEADERS) == 1);
+    assert_int_equal(peer_count(&b, HEADERS), 2);
+    peer_answer(&a, 3, "0");
+    peer_answer(&b, 1, "1");
+    peer_answer(&b, 3, "2");
+    WAIT_FOR(p[0].n_done && p[1].n_done && p[2].n_done);
+    WAIT_FOR(client->n_idle == 1); /* it said no goodbye, and may take more */
+    peer_answer(&c, 1, "3");
+    WAIT_FOR(p[3].n_done && client->n_idle == 2);
+    expect_ok(&p[0], "0");
+    expect_ok(&p[3], "3");
+    send_all(&p[4], 1, &c);
+    peer_answer(&c, 3, "4");
+    WAIT_FOR(p[4].n_done);
+    expect_ok(&p[4], "4");
+    deinit_all(p, 5);
+    peer_close(&a);
+    peer_close(&b);
+    peer_close(&c);
+}
+
 static void test_moving_ends(void **state)
 {
     struct probe p;
@@ -237,6 +269,30 @@ static void warm_two(struct probe p[2])
     peer_accept(&b);
     peer_setting(&b, MAX_CONCURRENT_STREAMS, 1);
     WAIT_FOR(peer_count(&b, HEADERS) == 1);
+}
+
+static void test_who_has_moved_goes_first(void **state)
+{
+    struct probe p[5];
+    warm_two(p);
+    init_all(p + 2, 3);
+    probe_send(&p[2]);
+    peer_accept(&c);
+    peer_setting(&c, MAX_CONCURRENT_STREAMS, 1);
+    WAIT_FOR(peer_count(&c, HEADERS) == 1);
+    probe_send(&p[3]); /* there is no slot left, nor a stream */
+    probe_send(&p[4]);
+    assert_int_equal(p[3].call->state, CALL_QUEUED);
+    peer_word(&a, RST_STREAM, 3, 7);
+    WAIT_FOR(peer_count(&a, HEADERS) == 3);
+    assert_int_equal(p[0].call->state, CALL_RUNNING);
+    assert_int_equal(p[3].call->state, CALL_QUEUED);
+    for (int i = 0; i < 5; i++)
+        client_cancel(p[i].call);
+    deinit_all(p, 5);
+    peer_close(&a);
+    peer_close(&b);
+    peer_close(&c);
 }
 
 static void test_it_wants_the_other_protocol_everywhere(void **state)
@@ -719,6 +775,8 @@ int main(void)
         TEST(test_endless_early_heads),
         TEST(test_trailers_that_are_too_large),
         TEST(test_a_goodbye_before_the_request_has_left),
+        TEST(test_a_service_that_takes_few_on_a_connection),
+        TEST(test_who_has_moved_goes_first),
         TEST(test_moving_ends),
         TEST(test_what_has_begun_to_be_answered_does_not_move),
         TEST(test_a_kept_one_that_closes_twice),

@@ -45,6 +45,7 @@ struct route {
     bool speaks_h2;           /* its last connection did: one is enough for many calls */
     int64_t only_h1_until_ms; /* its peer has asked for HTTP/1.1; 0: it has not */
     uint32_t max_streams;     /* at once on a connection, as was said last; 0: not yet */
+    uint32_t life_calls;      /* after how many one said goodbye to the rest; 0: none did */
 };
 
 /* Who may share connections: calls to one route with one policy and one egress. So a connection
@@ -231,6 +232,7 @@ void h2_work(struct connection *);                   /* the same */
 struct connection *h2_with_room(struct way *);       /* that takes one more call; NULL: none */
 bool h2_is_first(const struct client_call *);        /* of the calls on its connection */
 bool h2_is_fit(const struct connection *);           /* for another call, when it idles */
+bool h2_is_coming(const struct way *);               /* one opens that will carry many */
 
 /* --- client_answer.c --- */
 /* The next bytes of the call's answer. MORE: all taken. OVER: the call has ended or was cancelled,
