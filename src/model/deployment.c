@@ -256,7 +256,8 @@ static void set_started(struct deployment *d, struct allocation *fresh, struct e
         d->n_allocations = d->most_assigned = n;
         d->grown_ms = clock_mono_ms();
     }
-    struct flight *pending = deployment_take_pending(d);
+    bool at_zero = d->phase == STARTED && !d->wanted;
+    struct flight *pending = at_zero ? NULL : deployment_take_pending(d);
     struct waiter *start = d->start_waiters, *ended = deployment_ended(d);
     d->start_waiters = NULL;
     pthread_mutex_unlock(&d->lock);
@@ -274,6 +275,7 @@ static void set_started(struct deployment *d, struct allocation *fresh, struct e
         fail_pending(pending, stopped ? deployment_is_stopping(d) : deployment_is_failed(d));
     else
         flights_go(pending);
+    flights_at_zero(d);
     waiters_post(start, err);
     waiters_post(ended, NULL);
 }

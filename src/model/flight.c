@@ -452,6 +452,30 @@ static struct err *admit_at_zero(struct deployment *d, struct flight *f)
     return NULL;
 }
 
+void flights_at_zero(struct deployment *d)
+{
+    struct flight *f = NULL, *next, *refused = NULL;
+    pthread_mutex_lock(&d->lock);
+    if (d->phase == STARTED && d->wanted == 0)
+        f = deployment_take_pending(d);
+    for (; f; f = next) {
+        next = f->next;
+        struct err *err = admit_at_zero(d, f);
+        f->next = err ? refused : NULL;
+        if (!err) {
+            wait_in_line(d, f);
+            continue;
+        }
+        atomic_store(&f->err, err);
+        refused = f;
+    }
+    pthread_mutex_unlock(&d->lock);
+    for (; refused; refused = next) {
+        next = refused->next;
+        flight_fail(refused, NULL); /* it has its err */
+    }
+}
+
 /* A full queue has as much room again for those who have little in it, up to this share of it each:
  * else whoever fills it, call after call, keeps the others out. */
 #define GUEST_SHARE 16

@@ -223,13 +223,17 @@ struct waiter *deployment_ended(struct deployment *);
 struct err *deployment_is_stopping(const struct deployment *);
 struct err *deployment_is_failed(const struct deployment *); /* FAILED only */
 struct err *deployment_unknown(struct str id);
-/* update.c: deployment_update, here and now. `out`: the number there is afterwards: less than was
- * asked for where there is no room for more, and more while something waits for what should go to
- * zero. Takes d->admin: pool, steward. */
-struct err *deployment_change_now(struct deployment *, const struct deployment_change *, int *out);
+/* update.c: from so many allocations to *n of them, unless somebody else has changed their number
+ * or ended the scaling meanwhile. *n: the number there is afterwards, as far as it is this one's
+ * doing: less than was asked for where there is no room for more, and more while something waits
+ * for what should go to zero. Takes d->admin: pool, steward. */
+struct err *deployment_scale(struct deployment *, int from, int *n, const char *reason);
 /* Calls that wait for it to start, or for its first allocation. With d->lock held: taken out. */
 struct flight *deployment_take_pending(struct deployment *);
 void flights_go(struct flight *pending);
+/* Has no allocations, or no scaler any more: those that wait do so for the scaler, which is to be
+ * woken, or are told that nobody will make one. Whatever else the deployment is: nothing. */
+void flights_at_zero(struct deployment *);
 /* Takes the err. */
 void deployment_fail_pending(struct deployment *, struct err *);
 /* Makes the allocations that it has been granted and that are missing. Takes d->admin: pool. */

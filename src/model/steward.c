@@ -74,10 +74,8 @@ static void log_failure(struct deployment *d, int n, const struct err *err)
 
 static void resize(struct deployment *d, int from, int n, const char *reason)
 {
-    struct deployment_change change = {
-        .has_number = true, .number = n, .by_scaler = true, .reason = reason};
-    int now;
-    struct err *err = deployment_change_now(d, &change, &now);
+    int now = n;
+    struct err *err = deployment_scale(d, from, &now, reason);
     if (err) {
         log_failure(d, n, err);
         if (from == 0)

@@ -172,14 +172,31 @@ static struct err *update(struct deployment *d, const struct deployment_change *
     d->has_adaptive = has;
     d->adaptive = adaptive;
     pthread_mutex_unlock(&d->lock);
+    if (!has || !adaptive.enabled)
+        flights_at_zero(d);
     return d->by_api ? remember(d) : NULL;
 }
 
-struct err *deployment_change_now(struct deployment *d, const struct deployment_change *c, int *out)
+/* With d->admin held: it is still as the scaler saw it. */
+static bool is_as_seen(struct deployment *d, int from)
 {
+    pthread_mutex_lock(&d->lock);
+    bool yes = d->wanted == from && d->has_adaptive && d->adaptive.enabled;
+    pthread_mutex_unlock(&d->lock);
+    return yes;
+}
+
+struct err *deployment_scale(struct deployment *d, int from, int *n, const char *reason)
+{
+    struct deployment_change c = {
+        .has_number = true, .number = *n, .by_scaler = true, .reason = reason};
+    struct err *err = NULL;
     pthread_mutex_lock(&d->admin);
-    struct err *err = update(d, c);
-    *out = d->wanted; /* who changes it holds this lock */
+    *n = from;
+    if (is_as_seen(d, from)) {
+        err = update(d, &c);
+        *n = d->wanted; /* who changes it holds this lock */
+    }
     pthread_mutex_unlock(&d->admin);
     return err;
 }
