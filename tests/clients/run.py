@@ -61,7 +61,7 @@ def build_go(cache, major):
         shutil.copy(os.path.join(HERE, "go", name), os.path.join(work, f"go.{end}"))
     program = os.path.join(work, "story")
     run(["go", "build", "-o", program, "."], work, GOPATH=os.path.join(cache, "go"),
-        GOCACHE=os.path.join(cache, "go-build"), GOFLAGS="-modcacherw -mod=readonly")
+        GOCACHE=os.path.join(cache, "go-build"), GOFLAGS="-modcacherw -mod=readonly -buildvcs=false")
     return [program]
 
 
@@ -133,7 +133,8 @@ def steps_of(name):
 def run_story(command, upstream, repository, tls):
     """The lines that a story told of a server of its own, and what it wrote to stderr."""
     with tempfile.TemporaryDirectory(prefix="inferd-clients-") as folder:
-        settings = {"node.processors": "8", "xpack.ml.model_repository": repository.url}
+        settings = {"node.processors": "8", "xpack.ml.model_repository": repository.url,
+                    "http.idle_timeout": "500ms"}  # the steps named idleConnections outwait it
         server = (Tls if tls else inferd.Inferd)(folder, settings=settings, upstream=upstream).start()
         try:
             env = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}

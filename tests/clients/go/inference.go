@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/elastic/go-elasticsearch/v9"
 	"github.com/elastic/go-elasticsearch/v9/esapi"
@@ -188,6 +189,12 @@ var inferenceSteps = []step{
 		must(io.ReadFull(answer.Body, make([]byte, 8)))
 		answer.Body.Close()
 		must(typed.Info().Do(ctx))
+	}},
+	{"idleConnections", func() {
+		for i := 0; i < 3; i++ {
+			time.Sleep(600 * time.Millisecond)
+			must(typed.Inference.Inference("o-chat").Input("hi").Do(ctx))
+		}
 	}},
 	{"lowLevelInference", func() {
 		same(asked(esapi.InferencePutRequest{InferenceID: "low", TaskType: "completion",

@@ -167,6 +167,12 @@ class Inference extends Story {
             }
             same(client.info().tagline(), "You Know, for Search");
         });
+        steps.put("idleConnections", () -> {
+            for (int i = 0; i < 3; i++) {
+                Thread.sleep(600);
+                inference().completion(b -> b.inferenceId("o-completion").input("hi"));
+            }
+        });
         steps.put("compression", () -> {
             String text = "x".repeat(5000);
             try (ElasticsearchClient packed = with(b -> b
