@@ -2,6 +2,8 @@
 //     node client_story.js URL PASSWORD es8|es9     one JSON line per step: {step, ok, why}
 'use strict'
 const assert = require('node:assert')
+const { readFileSync } = require('node:fs')
+const { join } = require('node:path')
 
 const [url, password, name] = process.argv.slice(2)
 const { Client, errors } = require(name)
@@ -43,6 +45,7 @@ steps.cluster = async () => {
   assert.strictEqual((await client.cluster.health()).status, 'green')
   assert.strictEqual((await client.license.get()).license.status, 'active')
   assert.ok((await client.xpack.info()).features.inference.available)
+  assert.strictEqual((await client.xpack.usage()).ml.available, true)
   assert.strictEqual(Object.keys((await client.nodes.info()).nodes).length, 1)
 }
 steps.sniffing = async () => {
@@ -190,6 +193,70 @@ steps.together = async () => {
   const texts = Array.from({ length: 40 }, (_, i) => 'text ' + i)
   const answers = await Promise.all(texts.map(input => inf.textEmbedding({ inference_id: 'o-embed', input })))
   assert.strictEqual(new Set(answers.map(a => JSON.stringify(a))).size, 40)
+}
+
+steps.updateNamesItsService = async () => {
+  const made = await inf.update({
+    inference_id: 'c-rank',
+    inference_config: { service: 'cohere', service_settings: {}, task_settings: { top_n: 2 } }
+  })
+  assert.strictEqual(made.task_settings.top_n, 2)
+}
+steps.trainedModel = async () => {
+  const folder = join(__dirname, 'fixtures', 'models', 'eland_tiny', 'bert_text_classification')
+  const json = file => JSON.parse(readFileSync(join(folder, file), 'utf8'))
+  const definition = readFileSync(join(folder, 'model.pt'))
+  const ml = client.ml
+  const made = await ml.putTrainedModel({ model_id: 'tiny', ...json('config.json') })
+  assert.strictEqual(made.model_id, 'tiny')
+  await ml.putTrainedModelDefinitionPart({
+    model_id: 'tiny',
+    part: 0,
+    definition: definition.toString('base64'),
+    total_definition_length: definition.length,
+    total_parts: 1
+  })
+  await ml.putTrainedModelVocabulary({ model_id: 'tiny', ...json('vocabulary.json') })
+  const started = await ml.startTrainedModelDeployment({ model_id: 'tiny', wait_for: 'started', timeout: '20s' })
+  assert.strictEqual(started.assignment.assignment_state, 'started')
+  const docs = [{ text_field: 'a' }, { text_field: 'b' }]
+  const answer = await ml.inferTrainedModel({ model_id: 'tiny', docs })
+  assert.strictEqual(answer.inference_results.length, 2)
+  const stats = await ml.getTrainedModelsStats({ model_id: 'tiny' })
+  assert.strictEqual(stats.trained_model_stats[0].deployment_stats.inference_count, 2)
+  await fails(409, 'status_exception', () => ml.deleteTrainedModel({ model_id: 'tiny' }))
+  assert.strictEqual((await ml.stopTrainedModelDeployment({ model_id: 'tiny' })).stopped, true)
+  await ml.deleteTrainedModel({ model_id: 'tiny' })
+  await fails(404, 'resource_not_found_exception', () => ml.getTrainedModels({ model_id: 'tiny' }))
+}
+steps.apiKeys = async () => {
+  const limits = { requests_per_minute: 1 }
+  const key = await client.security.createApiKey({
+    name: 'js',
+    expiration: '1h',
+    role_descriptors: { r: { cluster: ['monitor_inference'], metadata: { inferd: { limits } } } }
+  })
+  const mine = new Client({ node: url, auth: { apiKey: key.encoded }, maxRetries: 0 })
+  const ask = () => mine.inference.completion({ inference_id: 'o-chat', input: 'hi' })
+  await ask()
+  await fails(429, 'es_rejected_execution_exception', ask)
+  await fails(403, 'security_exception', () => mine.inference.delete({ inference_id: 'o-chat' }))
+  const shown = await client.security.getApiKey({ id: key.id, with_limited_by: true })
+  assert.strictEqual(shown.api_keys[0].name, 'js')
+  await client.security.invalidateApiKey({ ids: [key.id] })
+  await fails(401, 'security_exception', ask)
+  await mine.close()
+}
+steps.users = async () => {
+  const { security } = client
+  await security.putRole({ name: 'asker', cluster: ['monitor_inference'] })
+  await security.putUser({ username: 'js-user', password: 'pw-S3CRET-js', roles: ['asker'] })
+  const user = new Client({ node: url, auth: { username: 'js-user', password: 'pw-S3CRET-js' } })
+  assert.deepStrictEqual((await user.security.authenticate()).roles, ['asker'])
+  await fails(403, 'security_exception', () => user.security.getUser())
+  await user.close()
+  assert.strictEqual((await security.deleteUser({ username: 'js-user' })).found, true)
+  assert.strictEqual((await security.deleteRole({ name: 'asker' })).found, true)
 }
 
 async function main () {
