@@ -224,6 +224,7 @@ class Gate:
         self.lock = threading.Lock()
         self.hooks, self.peers, self.max_streams, self.early = [], [], 100, None
         self.spoken, self.heads, self.resets, self.stalls = [], [], [], 0
+        self.sockets = []  # what closes each connection
         threading.Thread(target=self.accept, daemon=True).start()
 
     def saw(self, peer, headers):
@@ -245,6 +246,7 @@ class Gate:
             self.context.set_alpn_protocols(list(self.alpn))
             tls = self.context.wrap_socket(sock, server_side=True)
             with self.lock:
+                self.sockets.append(lambda: sock_shutdown(tls))
                 self.spoken.append(tls.selected_alpn_protocol())
                 peer = Peer(self, tls, len(self.spoken))
             if self.spoken[-1] != "h2":
@@ -282,6 +284,13 @@ class Gate:
         self.listener.close()
         for peer in self.peers:
             peer.gone = True
+
+
+def sock_shutdown(tls):
+    try:
+        socket.socket.shutdown(tls, socket.SHUT_RDWR)
+    except OSError:
+        pass
 
 
 def wait_for(condition, seconds=10):

@@ -102,6 +102,23 @@ def test_it_is_only_offered(start, upstream, pki, gate):
     assert gate.spoken == ["http/1.1"]
 
 
+def test_it_changes_its_mind(start, gate):
+    server = start()
+    for alpn in (("h2", "http/1.1"), ("http/1.1",), ("h2",)):
+        gate.alpn = alpn
+        assert all(a.json == ANSWER for a in at_once(server, 8))
+        assert gate.spoken[-1] == alpn[0]
+        for close in gate.sockets:
+            close()
+        gate.sockets.clear()
+        wait_for(lambda: stats(server)["available_connections"] == 0)
+
+
+def stats(server):
+    (node,) = server.get("/_inference/.diagnostics").json.values()
+    return node["external"]["connection_pool_stats"]
+
+
 def test_it_can_be_switched_off(start, gate):
     server = start(**{"inference.upstream.http2": "false"})
     assert server.post(PATH, BODY).json == ANSWER

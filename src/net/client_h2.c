@@ -110,12 +110,13 @@ static void send_frames(struct connection *k)
         const char *why;
         enum io io = exchange_send(k, part, &n, &why);
         buf_consume(&h->out, n);
+        if (io != IO_AGAIN || !h->stuck)
+            h->out_ms = loop_now_ms(k->client->loop);
         h->stuck = io == IO_AGAIN;
         if (h->stuck) {
             events |= EPOLLOUT;
             break;
         }
-        h->out_ms = loop_now_ms(k->client->loop);
         if (io != IO_DONE)
             become_deaf(k, why);
     }

@@ -15,7 +15,7 @@ struct h2 {
     uint32_t n_begun;      /* calls, ever */
     struct buf out;        /* frames that are made and not sent */
     uint64_t n_in;         /* bytes read */
-    int64_t in_ms, out_ms; /* when some last came, and went */
+    int64_t in_ms, out_ms; /* when some last came, and went or began to be stuck */
     uint32_t max_streams;  /* at once, once it has settled */
     bool settled;          /* its peer has told its settings */
     bool in_use;           /* holds a slot, and is in way->shared */

@@ -183,7 +183,7 @@ static void probe_init(struct probe *p)
     buf_init(&p->reason, 1000);
 }
 
-static void probe_streams(struct probe *p)
+__attribute__((unused)) static void probe_streams(struct probe *p)
 {
     p->events.head = probe_head;
     p->events.body = probe_body;
@@ -212,7 +212,8 @@ static void expect_ok(const struct probe *p, const char *body)
     assert_true(str_eq_c(buf_str(&p->body), body));
 }
 
-static void expect_failed(const struct probe *p, enum client_failure failure, const char *words)
+__attribute__((unused)) static void expect_failed(const struct probe *p,
+                                                  enum client_failure failure, const char *words)
 {
     assert_int_equal(p->n_done, 1);
     assert_int_equal(p->failure, failure);
@@ -252,7 +253,7 @@ static void peer_start(struct peer *p, int fd)
     p->n_frames = SIZE_MAX; /* the preface has not come */
 }
 
-static bool no_peer_comes(void)
+__attribute__((unused)) static bool no_peer_comes(void)
 {
     for (int i = 0; i < 10; i++)
         turn();
@@ -308,7 +309,7 @@ static size_t peer_count(struct peer *p, int type)
 }
 
 /* The last of its type for that stream; NULL: none has come. */
-static const struct frame *peer_find(struct peer *p, int type, int32_t id)
+__attribute__((unused)) static const struct frame *peer_find(struct peer *p, int type, int32_t id)
 {
     peer_read(p);
     for (size_t i = p->n_frames == SIZE_MAX ? 0 : p->n_frames; i-- > 0;) {
@@ -339,14 +340,14 @@ static void peer_say(struct peer *p, int type, int flags, int32_t id, const void
     peer_write(p, payload, n);
 }
 
-static void peer_word(struct peer *p, int type, int32_t id, uint32_t w)
+__attribute__((unused)) static void peer_word(struct peer *p, int type, int32_t id, uint32_t w)
 {
     unsigned char b[4] = {(unsigned char)(w >> 24), (unsigned char)(w >> 16),
                           (unsigned char)(w >> 8), (unsigned char)w};
     peer_say(p, type, 0, id, b, 4);
 }
 
-static void peer_setting(struct peer *p, int name, uint32_t value)
+__attribute__((unused)) static void peer_setting(struct peer *p, int name, uint32_t value)
 {
     unsigned char b[6] = {0,
                           (unsigned char)name,
@@ -370,18 +371,19 @@ static void peer_accept(struct peer *p)
     peer_say(p, SETTINGS, ACK, 0, NULL, 0);
 }
 
-static void peer_goodbye(struct peer *p, int32_t last)
+__attribute__((unused)) static void peer_goodbye(struct peer *p, int32_t last)
 {
     unsigned char b[8] = {0, 0, (unsigned char)(last >> 8), (unsigned char)last};
     peer_say(p, GOAWAY, 0, 0, b, 8);
 }
 
-static void peer_head(struct peer *p, int32_t id, int flags)
+__attribute__((unused)) static void peer_head(struct peer *p, int32_t id, int flags)
 {
     peer_say(p, HEADERS, END_HEADERS | flags, id, "\x88", 1); /* :status 200 */
 }
 
-static void peer_data(struct peer *p, int32_t id, const char *text, int flags)
+__attribute__((unused)) static void peer_data(struct peer *p, int32_t id, const char *text,
+                                              int flags)
 {
     peer_say(p, DATA, flags, id, text, strlen(text));
 }
@@ -405,16 +407,70 @@ static void peer_close(struct peer *p)
     buf_deinit(&p->data);
 }
 
+/* --- what stories have in common --- */
+
+static struct peer a, b, c; /* large */
+
+/* Each on a stream of the peer's one connection, 1, 3, 5 ..., and with its request there. */
+static void send_all(struct probe *p, int n, struct peer *peer)
+{
+    size_t before = peer->fd > 0 ? peer_count(peer, HEADERS) : 0;
+    for (int i = 0; i < n; i++)
+        probe_send(&p[i]);
+    if (peer->fd <= 0)
+        peer_accept(peer);
+    WAIT_FOR(peer_count(peer, HEADERS) == before + (size_t)n);
+}
+
+static void init_all(struct probe *p, int n)
+{
+    for (int i = 0; i < n; i++)
+        probe_init(&p[i]);
+}
+
+static void deinit_all(struct probe *p, int n)
+{
+    for (int i = 0; i < n; i++)
+        probe_deinit(&p[i]);
+}
+
+/* A connection that has served a call, and idles. */
+static void warm(struct peer *peer, uint32_t max_streams)
+{
+    struct probe p;
+    probe_init(&p);
+    memset(peer, 0, sizeof *peer);
+    send_all(&p, 1, peer);
+    peer_setting(peer, MAX_CONCURRENT_STREAMS, max_streams);
+    peer_answer(peer, 1, "warm");
+    WAIT_FOR(p.n_done);
+    expect_ok(&p, "warm");
+    WAIT_FOR(client->n_idle == 1);
+    probe_deinit(&p);
+}
+
+/* Two connections, each of one stream. */
+__attribute__((unused)) static void warm_two(struct probe p[2])
+{
+    warm(&a, 1);
+    init_all(p, 2);
+    send_all(&p[0], 1, &a);
+    probe_send(&p[1]);
+    peer_accept(&b);
+    peer_setting(&b, MAX_CONCURRENT_STREAMS, 1);
+    WAIT_FOR(peer_count(&b, HEADERS) == 1);
+}
+
 /* --- beginning and end --- */
 
 static void listen_here(void)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof a;
+    struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof here;
     listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    assert_false(bind(listener, (struct sockaddr *)&a, n) || listen(listener, 64) ||
-                 getsockname(listener, (struct sockaddr *)&a, &n));
-    port = ntohs(a.sin_port);
+    assert_false(bind(listener, (struct sockaddr *)&here, n) || listen(listener, 64) ||
+                 getsockname(listener, (struct sockaddr *)&here, &n));
+    port = ntohs(here.sin_port);
 }
 
 static int start_client(void **state)
