@@ -140,7 +140,7 @@ bool scaling_due(const struct scaling *s, const struct scaling_view *v,
     int64_t since = now_ms - s->round_ms;
     if (since >= l->interval_ms)
         return true;
-    if (since < EARLY_MS || !s->primed || !v->started || v->growing || v->waiting <= s->waiting)
+    if (since < EARLY_MS || !s->primed || !v->started || v->waiting <= s->waiting)
         return false;
     double time = s->scaler.time.known ? s->scaler.time.value : UNKNOWN_TIME;
     if (v->counts.completed > s->counts.completed)
@@ -172,7 +172,7 @@ static void read_round(const struct scaling *s, const struct scaling_view *v, in
 static bool too_soon(const struct scaling *s, const struct scaling_view *v,
                      const struct scaling_limits *l, int64_t now_ms)
 {
-    return v->growing || (s->grew && now_ms - s->grew_ms < s->patience * l->cooldown_ms) ||
+    return (s->grew && now_ms - s->grew_ms < s->patience * l->cooldown_ms) ||
            (v->grown_ms && now_ms - v->grown_ms < l->cooldown_ms);
 }
 

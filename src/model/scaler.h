@@ -66,7 +66,6 @@ struct scaling_view {
     uint64_t waiting; /* for an allocation, now */
     int allocations;  /* asked for */
     bool started;     /* the deployment is: else nothing is decided */
-    bool growing;     /* allocations asked for are still starting */
     int64_t grown_ms; /* when the youngest allocation started */
 };
 

@@ -168,7 +168,6 @@ static void serve(struct simulation *s, double now)
         s->serving = s->view.allocations;
         s->view.grown_ms = ms(now);
     }
-    s->view.growing = s->serving < s->view.allocations;
     for (int i = 0; i < s->serving && s->n_waiting; i++) {
         if (s->busy_until[i] > now)
             continue;
@@ -212,7 +211,8 @@ static void run(struct simulation *s)
                 arrive(s, now);
         serve(s, now);
         s->view.waiting = s->n_waiting;
-        if (scaling_due(&s->scaling, &s->view, &s->limits, ms(now))) {
+        bool grows = s->serving < s->view.allocations; /* then the steward leaves it alone */
+        if (!grows && scaling_due(&s->scaling, &s->view, &s->limits, ms(now))) {
             struct scaling_decision d;
             scaling_round(&s->scaling, &s->view, &s->limits, ms(now), &d);
             if (d.allocations >= 0)

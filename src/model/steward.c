@@ -91,11 +91,19 @@ static void resize(struct deployment *d, int from, int n, const char *reason)
              LOG_I("from", from), LOG_I("allocations", now), LOG_C("reason", reason));
 }
 
-static void wake_work(void *job)
+struct first_ones {
+    struct deployment *deployment;
+    int n;
+    const char *reason;
+};
+
+static void first_ones_work(void *job)
 {
-    struct deployment *d = job;
+    struct first_ones f = *(struct first_ones *)job;
+    struct deployment *d = f.deployment;
     struct models *m = d->models;
-    resize(d, 0, 1, "a request came while it had no allocation");
+    free(job);
+    resize(d, 0, f.n, f.reason);
     pthread_mutex_lock(&d->lock);
     d->tended.waking = false;
     pthread_mutex_unlock(&d->lock);
@@ -105,13 +113,16 @@ static void wake_work(void *job)
     models_job_done(m);
 }
 
-/* Its model is loaded on the pool; until that is done nobody else changes its number. */
-static void wake_up(struct deployment *d)
+/* From none. The model is loaded on the pool, so that others are looked after meanwhile; until that
+ * is done this one is left alone. */
+static void make_first(struct deployment *d, int n, const char *reason)
 {
+    struct first_ones *f = mem_new(sizeof(*f));
+    *f = (struct first_ones){deployment_ref(d), n, reason};
     pthread_mutex_lock(&d->lock);
     d->tended.waking = true;
     pthread_mutex_unlock(&d->lock);
-    models_run(d->models, wake_work, deployment_ref(d));
+    models_run(d->models, first_ones_work, f);
 }
 
 static void tend(struct steward *s, struct deployment *d)
@@ -130,14 +141,16 @@ static void tend(struct steward *s, struct deployment *d)
         return;
     if (g.woken && g.view.started && g.view.allocations == 0) {
         scaling_woken(scaling, now);
-        wake_up(d);
+        make_first(d, 1, "a request came while it had no allocation");
         return;
     }
     if (!scaling_due(scaling, &g.view, &limits, now))
         return;
     scaling_round(scaling, &g.view, &limits, now, &decision);
     show(d);
-    if (decision.allocations >= 0)
+    if (decision.allocations > 0 && decision.from == 0)
+        make_first(d, decision.allocations, decision.reason);
+    else if (decision.allocations >= 0)
         resize(d, decision.from, decision.allocations, decision.reason);
 }
 

@@ -27,7 +27,7 @@ struct tended {
     struct scaling scaling;
     bool failed; /* the last change did not succeed, and was told of */
     bool woken;  /* a call waits for a first allocation; d->lock */
-    bool waking; /* it is being made, on the pool; d->lock */
+    bool waking; /* it is being made, on the pool, called for or not; d->lock */
     /* For view.c; d->lock. */
     const char *reason; /* of the last change; static; NULL: none yet */
     int64_t changed_ms; /* wall clock */
