@@ -3,19 +3,16 @@
  * comes last: account.c. */
 #include "model_private.h"
 
-#define MAX_ALLOCATIONS 1024
-#define MAX_THREADS     32
-
 struct err *admit_spec(const struct deployment_spec *s)
 {
-    if (s->num_allocations < 0 || s->num_allocations > MAX_ALLOCATIONS)
+    if (s->num_allocations < 0 || s->num_allocations > DEPLOYMENT_ALLOCATIONS_MAX)
         return err_new(ERR_ARGUMENT, "[num_allocations] must be from 0 to %d; got [%d]",
-                       MAX_ALLOCATIONS, s->num_allocations);
-    if (s->num_threads < 1 || s->num_threads > MAX_THREADS ||
+                       DEPLOYMENT_ALLOCATIONS_MAX, s->num_allocations);
+    if (s->num_threads < 1 || s->num_threads > CORES_MOST_THREADS ||
         (s->num_threads & (s->num_threads - 1)))
         return err_new(ERR_ARGUMENT,
                        "[threads_per_allocation] must be a power of 2 less than or equal to %d",
-                       MAX_THREADS);
+                       CORES_MOST_THREADS);
     return NULL;
 }
 

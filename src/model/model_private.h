@@ -49,6 +49,8 @@
  * per text at 256 and 512 tokens a run and no less at 1,024 and 2,048: beyond that a larger batch
  * only makes everyone in it wait longer and its activations fall out of cache. */
 #define BATCH_TOKENS 512
+/* num_allocations, whoever asks. */
+#define DEPLOYMENT_ALLOCATIONS_MAX 1024
 
 struct models {
     atomic_uint refs;

@@ -7,8 +7,6 @@
 #include "log.h"
 #include "model_private.h"
 
-#define MAX_ALLOCATIONS 1024
-
 /* With d->lock held: nobody would be left to run what waits. */
 static bool must_stay(const struct deployment *d, int n)
 {
@@ -143,10 +141,10 @@ static struct err *merge(const struct deployment *d, const struct deployment_cha
 
 static struct err *check_number(const struct deployment_change *c)
 {
-    if (!c->has_number || (c->number >= 0 && c->number <= MAX_ALLOCATIONS))
+    if (!c->has_number || (c->number >= 0 && c->number <= DEPLOYMENT_ALLOCATIONS_MAX))
         return NULL;
     return err_new(ERR_ARGUMENT, "[num_allocations] must be from 0 to %d; got [%lld]",
-                   MAX_ALLOCATIONS, (long long)c->number);
+                   DEPLOYMENT_ALLOCATIONS_MAX, (long long)c->number);
 }
 
 /* With d->admin held. */
