@@ -200,10 +200,12 @@ static size_t match_one(struct str needle, struct str s, size_t at)
 /* The longest needle that begins here; 0: none. */
 static size_t match(const struct mask *m, struct str s, size_t at)
 {
-    size_t best = 0;
+    size_t best = 0, n_first;
+    char c = s.p[at], first[4] = {c};
+    if (c == '%' || c == '\\')
+        read_one(str_sub(s, at, s.n - at), first, &n_first);
     for (size_t i = 0; i < m->n; i++) {
-        char first = m->needles[i].p[0], c = s.p[at];
-        if (c != first && c != '%' && c != '\\')
+        if (m->needles[i].p[0] != c && m->needles[i].p[0] != first[0])
             continue;
         size_t n = match_one(m->needles[i], s, at);
         if (n > best)
