@@ -33,8 +33,7 @@ static struct err *step(sqlite3 *db, const char *path, const struct migration *m
     return e;
 }
 
-struct err *migrate(sqlite3 *db, const char *path, const struct migration *table, int n,
-                    bool *changed_out)
+struct err *migrate(sqlite3 *db, const char *path, const struct migration *table, int n)
 {
     int version = 0;
     TRY(version_get(db, path, &version));
@@ -50,7 +49,5 @@ struct err *migrate(sqlite3 *db, const char *path, const struct migration *table
         log_debug("store schema migrated", LOG_C("path", path), LOG_I("version", i + 1),
                   LOG_C("what", table[i].what));
     }
-    if (changed_out)
-        *changed_out = version < n;
     return NULL;
 }

@@ -15,9 +15,7 @@ struct migration {
     const char *sql;
 };
 
-/* `path` is for errors. A database newer than the table: an error that says so. *changed_out (may
- * be NULL): was there anything to do? */
-struct err *migrate(sqlite3 *, const char *path, const struct migration *, int n,
-                    bool *changed_out);
+/* `path` is for errors. A database newer than the table: an error that says so. */
+struct err *migrate(sqlite3 *, const char *path, const struct migration *, int n);
 
 #endif

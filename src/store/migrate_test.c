@@ -45,29 +45,29 @@ static int ask(sqlite3 *db, const char *sql)
 
 static void an_empty_database_gets_every_row(void **state)
 {
-    assert_ok(migrate(*state, "f", table, 3, NULL));
+    assert_ok(migrate(*state, "f", table, 3));
     assert_int_equal(ask(*state, "PRAGMA user_version"), 3);
     assert_int_equal(ask(*state, "SELECT b FROM t"), 12);
 }
 
 static void an_old_one_gets_the_rest(void **state)
 {
-    assert_ok(migrate(*state, "f", table, 1, NULL));
-    assert_ok(migrate(*state, "f", table, 3, NULL));
-    assert_ok(migrate(*state, "f", table, 3, NULL)); /* and nothing twice */
+    assert_ok(migrate(*state, "f", table, 1));
+    assert_ok(migrate(*state, "f", table, 3));
+    assert_ok(migrate(*state, "f", table, 3)); /* and nothing twice */
     assert_int_equal(ask(*state, "SELECT b FROM t"), 12);
     assert_int_equal(ask(*state, "SELECT count(*) FROM t"), 1);
 }
 
 static void a_newer_one_is_refused(void **state)
 {
-    assert_ok(migrate(*state, "f", table, 3, NULL));
-    assert_err(migrate(*state, "f", table, 2, NULL), ERR_CORRUPT, "schema version [3]");
+    assert_ok(migrate(*state, "f", table, 3));
+    assert_err(migrate(*state, "f", table, 2), ERR_CORRUPT, "schema version [3]");
 }
 
 static void a_failed_row_leaves_the_one_before(void **state)
 {
-    assert_err(migrate(*state, "f", broken, 2, NULL), ERR_CORRUPT, "[2] (breaks)");
+    assert_err(migrate(*state, "f", broken, 2), ERR_CORRUPT, "[2] (breaks)");
     assert_int_equal(ask(*state, "PRAGMA user_version"), 1);
     assert_int_equal(ask(*state, "SELECT a FROM t"), 7);
 }

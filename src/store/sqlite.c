@@ -46,6 +46,7 @@ static const struct migration migrations[] = {
      "INSERT INTO private SELECT kind, id, rev, body FROM doc WHERE kind IN ('secret', 'user')"
      " ORDER BY kind, id;"
      "DELETE FROM doc WHERE kind IN ('secret', 'user');"},
+    {"a mark until all is written anew", "INSERT INTO counter VALUES ('unclean', 1);"},
 };
 
 /* Through memory: temp_store says so. */
@@ -93,7 +94,7 @@ struct handle {
 struct sqlite {
     char path[PATH_MAX];
     struct handle *writer;
-    bool migrated;        /* pages of the older schema may still be there */
+    bool unclean;         /* pages of the first schema may still hold secrets */
     pthread_mutex_t lock; /* guards `idle` */
     struct handle *idle;
 };
@@ -236,13 +237,26 @@ static struct err *use_wal(struct handle *h, const char *path)
     return e;
 }
 
+static struct err *read_unclean(struct sqlite *s)
+{
+    static const char q[] = "SELECT 1 FROM counter WHERE name = 'unclean'";
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_prepare_v2(s->writer->db, q, -1, &st, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(st);
+    s->unclean = rc == SQLITE_ROW;
+    struct err *e = s->unclean || rc == SQLITE_DONE ? NULL : fail(s->writer, "be read");
+    sqlite3_finalize(st);
+    return e;
+}
+
 static struct err *open_writer(struct sqlite *s, const char *path_data)
 {
     TRY(make_file(s, path_data));
     TRY(handle_open(s->path, &s->writer));
     TRY(use_wal(s->writer, s->path));
-    return migrate(s->writer->db, s->path, migrations, sizeof migrations / sizeof *migrations,
-                   &s->migrated);
+    TRY(migrate(s->writer->db, s->path, migrations, sizeof migrations / sizeof *migrations));
+    return read_unclean(s);
 }
 
 static void sqlite_close(void *db)
@@ -436,15 +450,27 @@ static struct err *sqlite_commit(void *db, uint64_t last_rev, bool anew)
     return run(s->writer, DOC, COMMIT, "commit");
 }
 
+/* What was private in the first schema may lie between the cells of any page. The mark in the
+ * database outlives a process that is killed before this, and a disk without room for it: then the
+ * next process tries again. */
+static struct err *clean(struct sqlite *s)
+{
+    static const char all[] = "VACUUM; DELETE FROM counter WHERE name = 'unclean'";
+    if (!s->unclean)
+        return NULL;
+    s->unclean = false;
+    return sqlite3_exec(s->writer->db, all, NULL, NULL, NULL) == SQLITE_OK
+               ? NULL
+               : fail(s->writer, "be written anew");
+}
+
 /* The log still holds pages as they were before: all of it goes into the database, where freed
  * cells are overwritten, and its file is cut to nothing. */
-static struct err *sqlite_scrub(void *db, bool whole, bool *done_out)
+static struct err *sqlite_scrub(void *db, bool *done_out)
 {
     struct sqlite *s = db;
     struct handle *h = s->writer;
-    if ((whole || s->migrated) && sqlite3_exec(h->db, "VACUUM", NULL, NULL, NULL) != SQLITE_OK)
-        return fail(h, "be written anew");
-    s->migrated = false;
+    TRY(clean(s));
     sqlite3_busy_timeout(h->db, SCRUB_MS);
     int rc = sqlite3_wal_checkpoint_v2(h->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     sqlite3_busy_timeout(h->db, BUSY_MS);

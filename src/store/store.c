@@ -74,12 +74,12 @@ bool store_kind_private(enum store_kind kind)
 
 /* What is committed stays so, whatever becomes of this; what it could not do it does with the next
  * change. */
-static void scrub(struct store *s, bool whole)
+static void scrub(struct store *s)
 {
     bool done = false;
     if (!s->driver->scrub)
         return;
-    struct err *e = s->driver->scrub(s->db, whole, &done);
+    struct err *e = s->driver->scrub(s->db, &done);
     if (e || !done)
         log_warn("the store's files still hold secrets that were replaced or dropped: something "
                  "else reads them",
@@ -110,7 +110,6 @@ static struct err *open_next(struct store *s, const char *path_data, const struc
     }
     vault_close(s->vault);
     s->vault = next;
-    scrub(s, true); /* which that rotation did not come to */
     return vault_adopt(next, path_data);
 }
 
@@ -135,7 +134,7 @@ static struct err *open_parts(struct store *s, const char *path_data)
         TRY(folder_open(path_data, &s->folder));
     }
     TRY(s->driver->open(path_data, &s->db));
-    scrub(s, false); /* what a killed process has left in the log */
+    scrub(s); /* what a killed process has left in the log */
     struct arena *tmp = arena_new(ARENA_NO_LIMIT);
     struct err *e = open_vault(s, path_data, tmp);
     arena_free(tmp);
@@ -271,7 +270,7 @@ static void run_round(struct store *s, struct write *round)
             s->driver->rollback(s->db);
     }
     if (!e && (s->replaced || s->stale))
-        scrub(s, false);
+        scrub(s);
     if (!e)
         return;
     for (struct write *w = round; w; w = w->next) {
@@ -404,6 +403,5 @@ struct err *store_rotate_key(struct store *s, size_t *n_secrets_out)
     }
     vault_close(s->vault);
     s->vault = next;
-    scrub(s, true);
     return vault_adopt(next, s->path_data);
 }

@@ -34,9 +34,9 @@ struct store_driver {
     /* Follows a begin that succeeded, when anything after it did not. */
     void (*rollback)(void *db);
     /* Between transactions: takes out of the files what committed changes have replaced or dropped.
-     * `whole` rewrites the database for it. Somebody else reading the file may keep old bytes in
-     * use: *done_out is then false, and asking again later finishes it. */
-    struct err *(*scrub)(void *db, bool whole, bool *done_out);
+     * Somebody else reading the file may keep old bytes in use: *done_out is then false, and asking
+     * again later finishes it. */
+    struct err *(*scrub)(void *db, bool *done_out);
 };
 
 extern const struct store_driver store_sqlite;

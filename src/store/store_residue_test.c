@@ -8,8 +8,12 @@
 #include <cmocka.h>
 
 #include <dirent.h>
+#include <signal.h>
 #include <sqlite3.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "store_testing.h"
 
@@ -239,10 +243,8 @@ static void run_sql(struct fixture *f, const char *sql)
 }
 
 /* The first schema had no table for what is private. */
-static void an_older_database_is_cleaned_once(void **state)
+static void make_older(struct fixture *f)
 {
-    struct fixture *f = *state;
-    struct docs secrets;
     fill(f);
     store_close(f->s);
     f->s = NULL;
@@ -253,10 +255,49 @@ static void an_older_database_is_cleaned_once(void **state)
                "DELETE FROM doc WHERE kind = 'secret' AND id = CAST('endpoint-7' AS BLOB);"
                "PRAGMA user_version = 1;");
     assert_true(found_anywhere(f) > 0);
+}
+
+static void an_older_database_is_cleaned_once(void **state)
+{
+    struct fixture *f = *state;
+    struct docs secrets;
+    make_older(f);
     assert_ok(store_open("sqlite", f->folder.data, &f->s));
     assert_int_equal(found_anywhere(f), 0);
     assert_ok(store_list(f->s, STORE_SECRET, f->a, &secrets));
     assert_int_equal(secrets.n, SECRETS - 1);
+}
+
+/* In a process of its own, which ends as if it were killed: its files may not become larger than
+ * the database is, so that there is room for the new schema and none for writing all anew. */
+static void open_without_room(struct fixture *f)
+{
+    char path[128];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/store.db", f->folder.data);
+    assert_int_equal(stat(path, &st), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit most = {(rlim_t)st.st_size, (rlim_t)st.st_size};
+        bool ready = signal(SIGXFSZ, SIG_IGN) != SIG_ERR && setrlimit(RLIMIT_FSIZE, &most) == 0;
+        _exit(ready && store_open("sqlite", f->folder.data, &f->s) == NULL ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void an_older_database_is_cleaned_by_the_next_process(void **state)
+{
+    struct fixture *f = *state;
+    static char large[8 << 20];
+    memset(large, 'x', sizeof large);
+    assert_ok(store_put(f->s, STORE_META, STR("large"), str_n(large, sizeof large), 0, NULL));
+    make_older(f);
+    open_without_room(f);
+    assert_true(found_anywhere(f) > 0);
+    assert_ok(store_open("sqlite", f->folder.data, &f->s));
+    assert_int_equal(found_anywhere(f), 0);
 }
 
 int main(void)
@@ -267,6 +308,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_was_sealed_under_the_old_key_is_gone, begin, end),
         cmocka_unit_test_setup_teardown(somebody_else_reads, begin, end),
         cmocka_unit_test_setup_teardown(an_older_database_is_cleaned_once, begin, end),
+        cmocka_unit_test_setup_teardown(an_older_database_is_cleaned_by_the_next_process, begin,
+                                        end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
