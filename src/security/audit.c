@@ -15,9 +15,14 @@
 #include "log.h"
 #include "service.h"
 
-#define MAX_LINE_BYTES ((size_t)16 << 10)
-#define MAX_TEXT_BYTES 1024  /* of anything that the caller chose */
+#define MAX_TEXT_BYTES 1024 /* of anything that the caller chose */
+#define MAX_TEXTS      12   /* in a line */
+#define MAX_LINE_BYTES ((size_t)128 << 10)
 #define QUIET_MS       60000 /* between two complaints about the file */
+
+/* A line that was cut would be no JSON, and tell nobody who was there. */
+_Static_assert(MAX_LINE_BYTES > (size_t)MAX_TEXTS * MAX_TEXT_BYTES * sizeof "u0001" + 1024,
+               "whatever callers choose, and be it control characters, fits");
 
 struct audit {
     char *path;

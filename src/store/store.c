@@ -81,8 +81,9 @@ static void scrub(struct store *s)
         return;
     struct err *e = s->driver->scrub(s->db, &done);
     if (e || !done)
-        log_warn("the store's files still hold secrets that were replaced or dropped: something "
-                 "else reads them",
+        log_warn(e ? "the store's files still hold secrets that were replaced or dropped"
+                   : "the store's files still hold secrets that were replaced or dropped: "
+                     "something else reads them",
                  LOG_E(e));
     err_free(e);
     s->stale = !done;
