@@ -123,7 +123,10 @@ def test_what_a_service_may_do(server):
     assert server.delete("/_security/api_key", body={"ids": [key["id"]]}, auth=fleet).status == 403  # not said: its own
     assert server.delete("/_security/api_key", body={"ids": [key["id"]], "owner": True}, auth=fleet).json[
         "invalidated_api_keys"] == [key["id"]]
-    assert server.get("/", headers={"es-security-runas-user": "elastic"}, auth=kibana).status == 403
+    refused = server.get("/", headers={"es-security-runas-user": "elastic"}, auth=kibana)
+    assert (refused.status, refused.reason) == (403, (
+        "action [cluster:monitor/main] is unauthorized for service account [elastic/kibana] because service account "
+        "[elastic/kibana] is unauthorized to run as [elastic]"))
     models = server.get("/v1/models", auth=fleet)  # the second door takes it too
     assert models.status == 200
 

@@ -87,26 +87,17 @@ static struct err *read_create(struct security_call *c, struct key_doc *d)
     return key_descriptors_text(c->user->own, c->arena, &d->limit);
 }
 
-static char *base64_of(struct arena *arena, const void *p, size_t n, int variant)
-{
-    size_t size = sodium_base64_encoded_len(n, variant);
-    char *text = arena_alloc(arena, size);
-    sodium_bin2base64(text, size, p, n, variant);
-    return text;
-}
-
 void key_make_secret(struct arena *arena, struct key_doc *d, struct key_fresh *f)
 {
-    unsigned char id[KEY_ID_BYTES], secret[KEY_SECRET_BYTES], hash[KEY_HASH_BYTES];
-    randombytes_buf(id, sizeof id);
-    randombytes_buf(secret, sizeof secret);
-    sodium_bin2base64(f->id, sizeof f->id, id, sizeof id, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
-    sodium_bin2base64(f->secret, sizeof f->secret, secret, sizeof secret,
-                      sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+    unsigned char hash[KEY_HASH_BYTES];
+    random_text(f->id, sizeof f->id, KEY_ID_BYTES);
+    random_text(f->secret, sizeof f->secret, KEY_SECRET_BYTES);
     d->id = arena_dup(arena, str_c(f->id));
     key_hash(d->id, str_c(f->secret), hash);
-    d->hash64 = str_c(base64_of(arena, hash, sizeof hash, sodium_base64_VARIANT_ORIGINAL));
-    secret_wipe(secret, sizeof secret);
+    size_t room = sodium_base64_encoded_len(sizeof hash, sodium_base64_VARIANT_ORIGINAL);
+    char *text = arena_alloc(arena, room);
+    sodium_bin2base64(text, room, hash, sizeof hash, sodium_base64_VARIANT_ORIGINAL);
+    d->hash64 = str_c(text);
 }
 
 /* Keys that ended long ago leave with the first change after their time. */

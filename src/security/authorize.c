@@ -2,6 +2,7 @@
  * and limits to some endpoints are looked at when it does not. */
 #include "counted.h"
 #include "key.h"
+#include "private.h"
 #include "privilege.h"
 #include "role.h"
 
@@ -23,7 +24,7 @@ static void list_roles(const struct user *u, struct buf *out)
     struct buf missing;
     size_t n = 0;
     buf_init(&missing, 64 << 10);
-    buf_put(out, STR("with effective roles ["));
+    buf_put(out, STR(" with effective roles ["));
     for (const char *const *name = u->roles; *name; name++) {
         bool found = !u->own;
         for (size_t i = 0; u->own && i < u->own->n; i++)
@@ -39,18 +40,20 @@ static void list_roles(const struct user *u, struct buf *out)
     buf_deinit(&missing);
 }
 
+void put_subject(const struct user *u, struct buf *out)
+{
+    if (u->key)
+        buf_printf(out, "API key id [%.*s] of ", STR_ARG(u->key->id));
+    buf_printf(out, u->token_name ? "service account [%s]" : "user [%s]", u->name);
+}
+
 struct err *security_forbid(const struct user *u, enum privilege needs, const char *action)
 {
     struct buf who;
     buf_init(&who, 256 << 10);
-    if (u->key) {
-        buf_printf(&who, "API key id [%.*s] of user [%s]", STR_ARG(u->key->id), u->name);
-    } else if (u->token_name) {
-        buf_printf(&who, "service account [%s]", u->name);
-    } else {
-        buf_printf(&who, "user [%s] ", u->name);
+    put_subject(u, &who);
+    if (!u->key && !u->token_name)
         list_roles(u, &who);
-    }
     struct err *e = err_new(ERR_FORBIDDEN,
                             "action [%s] is unauthorized for %.*s, this action is granted by the "
                             "cluster privileges [%s]",

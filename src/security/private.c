@@ -1,7 +1,11 @@
 /* private: the small checks that the security API's bodies have in common. */
 #include "private.h"
 
+#include <sodium.h>
+
 #include "account.h"
+#include "bug.h"
+#include "secret.h"
 
 #define MAX_NAME 507
 
@@ -77,6 +81,15 @@ struct err *realm_change(struct security *s, const struct change *changes, size_
     TRY(realm_read(s->store, &realm));
     cell_swap(&s->realm, &realm->counted);
     return NULL;
+}
+
+void random_text(char *out, size_t room, size_t n)
+{
+    unsigned char bytes[32];
+    BUG_ON(n > sizeof bytes);
+    randombytes_buf(bytes, n);
+    sodium_bin2base64(out, room, bytes, n, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+    secret_wipe(bytes, sizeof bytes);
 }
 
 bool name_listed(struct str list, struct str name)

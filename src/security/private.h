@@ -44,6 +44,10 @@ struct err *tokens_end_of(struct security *, struct arena *, struct str username
  * answers that may still take; 413 when it is more. */
 struct err *asking_check(const struct json *body);
 struct err *asking_has_all(const struct user *, const struct json *body, size_t *left, bool *out);
+/* Who asks, as refusals name him: "service account [elastic/kibana]". */
+void put_subject(const struct user *, struct buf *);
+/* Lower- and upper-case letters, digits, - and _ from n random bytes, at most 32. */
+void random_text(char *out, size_t room, size_t n);
 /* Is it one of these, which are separated by commas? */
 bool name_listed(struct str list, struct str name);
 /* Users' and roles' names. */

@@ -36,10 +36,15 @@ static bool gives(const struct rights *rights, struct str name)
 
 static struct err *refuse(const struct user *by, struct str name, const char *action)
 {
-    return err_new(ERR_FORBIDDEN,
-                   "action [%s] is unauthorized for user [%s] because user [%s] is unauthorized to "
-                   "run as [%.*s]",
-                   action, by->name, by->name, STR_ARG(name));
+    struct buf who;
+    buf_init(&who, 4096);
+    put_subject(by, &who);
+    struct err *e = err_new(ERR_FORBIDDEN,
+                            "action [%s] is unauthorized for %.*s because %.*s is unauthorized to "
+                            "run as [%.*s]",
+                            action, STR_ARG(buf_str(&who)), STR_ARG(buf_str(&who)), STR_ARG(name));
+    buf_deinit(&who);
+    return e;
 }
 
 struct err *security_run_as(struct security *s, const struct user *by, struct str name,

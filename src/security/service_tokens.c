@@ -111,14 +111,6 @@ static struct err *add(struct security *s, const struct service_token *t)
 #define SECRET_BYTES 16
 #define SECRET_CHARS 22
 
-static void random_text(char *out, size_t room, size_t n)
-{
-    unsigned char bytes[32];
-    randombytes_buf(bytes, n);
-    sodium_bin2base64(out, room, bytes, n, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
-    secret_wipe(bytes, sizeof bytes);
-}
-
 static struct err *read_name(struct security_call *c, struct str *out)
 {
     char made[32];

@@ -103,14 +103,6 @@ static struct token *copy_of(const struct token *t)
 
 /* --- making --- */
 
-static void random_text(char *out, size_t room, size_t n)
-{
-    unsigned char bytes[32];
-    randombytes_buf(bytes, n);
-    sodium_bin2base64(out, room, bytes, n, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
-    secret_wipe(bytes, sizeof bytes);
-}
-
 struct fresh {
     char id[TOKEN_ID_CHARS + 1];
     char access[TOKEN_CHARS - TOKEN_ID_CHARS + 1], refresh[TOKEN_CHARS - TOKEN_ID_CHARS + 1];
