@@ -61,20 +61,30 @@ static struct str role_of(struct openai_chunks *c, struct str role)
 
 /* --- numbers --- */
 
-/* -1: one too many. */
-static int64_t call_index(struct openai_chunks *c, int64_t choice, int64_t call)
+static bool goes_on(const struct openai_call *begun, const struct openai_call *part)
 {
-    size_t i = 0;
-    while (i < c->n_calls && (c->calls[i].choice != choice || c->calls[i].call != call))
-        i++;
-    if (i == OPENAI_MAX_CALLS)
-        return -1;
-    if (i == c->n_calls) {
-        c->calls[i].choice = choice;
-        c->calls[i].call = call;
-        c->n_calls++;
+    return begun->choice == part->choice && begun->call == part->call &&
+           (!begun->id || !part->id || begun->id == part->id);
+}
+
+/* The last call that it goes on with, or a new one; -1: one too many. */
+static int64_t call_index(struct openai_chunks *c, int64_t choice,
+                          const struct chat_delta_tool_call *call)
+{
+    const struct openai_call part = {
+        .choice = choice, .call = call->index, .id = call->id.n ? str_hash(call->id) : 0};
+    size_t i = c->n_calls;
+    while (i > 0 && !goes_on(&c->calls[i - 1], &part))
+        i--;
+    if (i == 0) {
+        if (c->n_calls == OPENAI_MAX_CALLS)
+            return -1;
+        i = ++c->n_calls;
+        c->calls[i - 1] = part;
+    } else if (part.id) {
+        c->calls[i - 1].id = part.id;
     }
-    return (int64_t)i;
+    return (int64_t)i - 1;
 }
 
 static void keep_tokens(int64_t *kept, int64_t n)
@@ -131,7 +141,7 @@ static void put_calls(struct openai_chunks *c, const struct chat_choice *from,
     size_t n = 0;
     for (size_t i = 0; i < from->n_tool_calls; i++) {
         calls[n] = from->tool_calls[i];
-        calls[n].index = call_index(c, from->index, calls[n].index);
+        calls[n].index = call_index(c, from->index, &from->tool_calls[i]);
         if (calls[n].id.n && !calls[n].type.n)
             calls[n].type = STR("function");
         n += calls[n].index >= 0;
@@ -166,13 +176,13 @@ bool openai_chunk(struct openai_chunks *c, const struct chat_chunk *from, struct
     return true;
 }
 
-bool openai_chunk_usage(const struct openai_chunks *c, struct chat_chunk *out)
+bool openai_chunk_usage(struct openai_chunks *c, struct chat_chunk *out)
 {
     if (!c->has_usage)
         return false;
     int64_t sum;
     *out = c->usage;
-    out->id = c->id;
+    out->id = id_of(c);
     out->created = c->created_s;
     out->model = c->model;
     out->object = STR("chat.completion.chunk");

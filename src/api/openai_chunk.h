@@ -3,8 +3,9 @@
  * On Elasticsearch's door a chunk says what the service says: Anthropic's and Bedrock's choices are
  * numbered by content block, each call of a tool is number 0 of its block, reasons to finish and
  * roles are the maker's words, ids are missing after the first chunk, numbers of tokens come in
- * parts. OpenAI's clients put an answer together by index: here there is one choice, 0; calls are
- * counted over the whole answer; `id`, `object` and `model` are always there; `role` comes once;
+ * parts; some servers in OpenAI's own shape number all calls 0, and only their ids differ. OpenAI's
+ * clients put an answer together by index: here there is one choice, 0; calls are counted over the
+ * whole answer; `id`, `object` and `model` are always there; `role` comes once;
  * reasons are OpenAI's; usage is gathered and told at the end.
  *
  * Thread: the call's. */
@@ -23,9 +24,10 @@ struct openai_chunks {
     struct arena *scratch; /* NULL until it is needed; reset with each chunk */
     struct str id;
     bool has_role;
-    struct {
-        int64_t choice, call;
-    } calls[OPENAI_MAX_CALLS]; /* as the service numbers them; the place is our index */
+    struct openai_call {
+        int64_t choice, call;  /* as the service numbers them */
+        uint64_t id;           /* a digest; 0: not said yet */
+    } calls[OPENAI_MAX_CALLS]; /* the place is our index */
     size_t n_calls;
     bool has_usage;
     struct chat_chunk usage; /* its numbers of tokens only */
@@ -40,6 +42,6 @@ bool openai_chunk(struct openai_chunks *, const struct chat_chunk *from, struct 
 /* One with this choice, for services that do not chat; adds the role if it is the first. */
 void openai_chunk_of(struct openai_chunks *, struct chat_choice *, struct chat_chunk *out);
 /* The last one: no choices, all tokens. False: none were counted. */
-bool openai_chunk_usage(const struct openai_chunks *, struct chat_chunk *out);
+bool openai_chunk_usage(struct openai_chunks *, struct chat_chunk *out);
 
 #endif

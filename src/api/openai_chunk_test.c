@@ -65,6 +65,24 @@ static void test_calls_are_counted_over_blocks(void **state)
     assert_int_equal(index_of_call(0, 1), 3);
 }
 
+/* Servers that number all calls 0: another id is another call, and what has none goes on. */
+static void test_calls_that_share_a_number(void **state)
+{
+    static const struct {
+        const char *id;
+        int64_t want;
+    } parts[] = {{"a", 0}, {NULL, 0}, {"b", 1}, {NULL, 1}, {"b", 1}, {"a", 0}, {"c", 2}, {NULL, 2}};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        struct chat_delta_tool_call part = {.arguments = STR("x")};
+        struct chat_choice choice = {.tool_calls = &part, .n_tool_calls = 1};
+        struct chat_chunk out;
+        if (parts[i].id)
+            part.id = str_c(parts[i].id);
+        assert_true(tell(&choice, &out));
+        assert_int_equal(out.choices[0].tool_calls[0].index, parts[i].want);
+    }
+}
+
 static void test_the_role_comes_once(void **state)
 {
     struct chat_chunk out;
@@ -137,17 +155,27 @@ static void test_tokens_are_told_at_the_end(void **state)
     assert_true(openai_chunk_usage(&chunks, &out));
 }
 
+static void test_tokens_and_nothing_else(void **state)
+{
+    struct chat_chunk only = {.has_usage = true, .prompt_tokens = 3}, out;
+    assert_false(openai_chunk(&chunks, &only, &out));
+    assert_true(openai_chunk_usage(&chunks, &out));
+    assert_true(str_starts(out.id, STR("chatcmpl-")));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_calls_are_counted_over_blocks),
+        TEST(test_calls_that_share_a_number),
         TEST(test_the_role_comes_once),
         TEST(test_a_role_nobody_named),
         TEST(test_reasons),
         TEST(test_one_id_for_all),
         TEST(test_tokens_are_told_at_the_end),
+        TEST(test_tokens_and_nothing_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
