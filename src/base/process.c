@@ -3,7 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <malloc.h>
-#include <stdatomic.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -11,7 +11,7 @@
 
 #include "log.h"
 
-#define WORTH_GIVING_BACK ((size_t)32 << 20)
+#define WORTH_GIVING_BACK (INT64_C(32) << 20)
 
 /* --- figures --- */
 
@@ -33,23 +33,38 @@ static long long open_files(void)
     return n;
 }
 
-static void render_memory(struct buf *out)
+/* In bytes. */
+struct memory {
+    int64_t size, resident, of_files; /* the last: resident, and can be read again */
+};
+
+static bool read_memory(struct memory *out)
 {
-    int64_t size, resident;
+    int64_t *figures[] = {&out->size, &out->resident, &out->of_files};
     struct str line, pages;
-    char text[256], value[32];
+    char text[256];
     FILE *f = fopen("/proc/self/statm", "re");
     if (!f)
-        return;
+        return false;
     line = (struct str){text, fread(text, 1, sizeof text, f)};
     fclose(f);
-    if (!str_split(&line, ' ', &pages) || !str_to_i64(pages, &size) ||
-        !str_split(&line, ' ', &pages) || !str_to_i64(pages, &resident))
+    for (size_t i = 0; i < sizeof figures / sizeof figures[0]; i++) {
+        if (!str_split(&line, ' ', &pages) || !str_to_i64(pages, figures[i]))
+            return false;
+        *figures[i] *= sysconf(_SC_PAGESIZE);
+    }
+    return true;
+}
+
+static void render_memory(struct buf *out)
+{
+    struct memory m;
+    char value[32];
+    if (!read_memory(&m))
         return;
-    long long page = sysconf(_SC_PAGESIZE);
-    snprintf(value, sizeof value, "%lld", (long long)resident * page);
+    snprintf(value, sizeof value, "%lld", (long long)m.resident);
     gauge(out, "process_resident_memory_bytes", "gauge", "Memory in use", value);
-    snprintf(value, sizeof value, "%lld", (long long)size * page);
+    snprintf(value, sizeof value, "%lld", (long long)m.size);
     gauge(out, "process_virtual_memory_bytes", "gauge", "Addresses in use", value);
 }
 
@@ -91,10 +106,32 @@ void process_harden(void)
     }
 }
 
-void process_give_memory_back(void)
+/* What is resident beyond what malloc has given out: what it keeps, and what is not its own, such
+ * as stacks and the memory of sessions. What malloc itself calls free would not do: that includes
+ * what has been given back already. */
+static int64_t resident_beside_malloc(void)
 {
-    static atomic_size_t before;
-    size_t now = mallinfo2().fordblks;
-    if (atomic_exchange(&before, now) > WORTH_GIVING_BACK && now > WORTH_GIVING_BACK)
+    struct memory m;
+    struct mallinfo2 in = mallinfo2();
+    if (!in.uordblks || !read_memory(&m)) /* somebody else's malloc */
+        return 0;
+    return m.resident - m.of_files - (int64_t)(in.uordblks + in.hblkhd);
+}
+
+bool process_give_memory_back(void)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static int64_t before, cannot_go;
+    pthread_mutex_lock(&lock);
+    int64_t now = resident_beside_malloc();
+    cannot_go = now < cannot_go ? now : cannot_go;
+    int64_t least = cannot_go + WORTH_GIVING_BACK;
+    bool worth = before > least && now > least;
+    if (worth) {
         malloc_trim(0);
+        cannot_go = resident_beside_malloc();
+    }
+    before = now;
+    pthread_mutex_unlock(&lock);
+    return worth;
 }

@@ -3,6 +3,8 @@
 #ifndef INFERD_PROCESS_H
 #define INFERD_PROCESS_H
 
+#include <stdbool.h>
+
 #include "buf.h"
 
 void process_metrics_render(struct buf *out);
@@ -10,7 +12,7 @@ void process_metrics_render(struct buf *out);
 /* Keys must not end in a core file, and every connection is a descriptor. Before other threads. */
 void process_harden(void);
 /* What malloc has kept of what a burst needed goes back to the system, once it has been free since
- * the last call. Takes milliseconds: pool. */
-void process_give_memory_back(void);
+ * the last call; true: some has. Takes milliseconds: pool. */
+bool process_give_memory_back(void);
 
 #endif
