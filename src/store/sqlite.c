@@ -466,12 +466,12 @@ static struct err *clean(struct sqlite *s)
 
 /* The log still holds pages as they were before: all of it goes into the database, where freed
  * cells are overwritten, and its file is cut to nothing. */
-static struct err *sqlite_scrub(void *db, bool *done_out)
+static struct err *sqlite_scrub(void *db, bool patient, bool *done_out)
 {
     struct sqlite *s = db;
     struct handle *h = s->writer;
     TRY(clean(s));
-    sqlite3_busy_timeout(h->db, SCRUB_MS);
+    sqlite3_busy_timeout(h->db, patient ? SCRUB_MS : 0);
     int rc = sqlite3_wal_checkpoint_v2(h->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     sqlite3_busy_timeout(h->db, BUSY_MS);
     *done_out = rc == SQLITE_OK;

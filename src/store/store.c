@@ -73,18 +73,20 @@ bool store_kind_private(enum store_kind kind)
 }
 
 /* What is committed stays so, whatever becomes of this; what it could not do it does with the next
- * change. */
+ * change. Who reads for hours is waited for, and complained about, only once. */
 static void scrub(struct store *s)
 {
     bool done = false;
     if (!s->driver->scrub)
         return;
-    struct err *e = s->driver->scrub(s->db, &done);
-    if (e || !done)
+    struct err *e = s->driver->scrub(s->db, !s->stale, &done);
+    if ((e || !done) && !s->stale)
         log_warn(e ? "the store's files still hold secrets that were replaced or dropped"
                    : "the store's files still hold secrets that were replaced or dropped: "
                      "something else reads them",
                  LOG_E(e));
+    else if (done && s->stale)
+        log_info("the store's files hold no secrets any more that were replaced or dropped");
     err_free(e);
     s->stale = !done;
 }

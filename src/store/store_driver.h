@@ -35,8 +35,8 @@ struct store_driver {
     void (*rollback)(void *db);
     /* Between transactions: takes out of the files what committed changes have replaced or dropped.
      * Somebody else reading the file may keep old bytes in use: *done_out is then false, and asking
-     * again later finishes it. */
-    struct err *(*scrub)(void *db, bool *done_out);
+     * again later finishes it. `patient`: readers are waited for, a moment. */
+    struct err *(*scrub)(void *db, bool patient, bool *done_out);
 };
 
 extern const struct store_driver store_sqlite;

@@ -213,23 +213,64 @@ static void what_was_sealed_under_the_old_key_is_gone(void **state)
     assert_int_equal(found_anywhere(f), 0);
 }
 
-/* A backup, say: what it reads stays until it has ended, and nobody waits for that. */
-static void somebody_else_reads(void **state)
+static sqlite3 *begin_reading(struct fixture *f)
 {
-    struct fixture *f = *state;
     char path[128];
     sqlite3 *db;
-    fill(f);
-    remember(f, "endpoint-7");
     snprintf(path, sizeof path, "%s/store.db", f->folder.data);
     assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, "BEGIN; SELECT count(*) FROM private", NULL, NULL, NULL),
                      SQLITE_OK);
+    return db;
+}
+
+/* A backup, say: what it reads stays until it has ended, and nobody waits for that. */
+static void somebody_else_reads(void **state)
+{
+    struct fixture *f = *state;
+    fill(f);
+    remember(f, "endpoint-7");
+    sqlite3 *db = begin_reading(f);
     drop(f, 7);
     assert_true(found_anywhere(f) > 0);
     assert_int_equal(sqlite3_close(db), SQLITE_OK);
     assert_ok(store_put(f->s, STORE_META, STR("m"), STR("any other change"), 0, NULL));
     assert_int_equal(found_anywhere(f), 0);
+}
+
+static int times_in(const char *text, const char *part)
+{
+    int n = 0;
+    while ((text = strstr(text, part)) != NULL) {
+        n++;
+        text += strlen(part);
+    }
+    return n;
+}
+
+static void who_reads_for_hours_is_complained_about_once(void **state)
+{
+    struct fixture *f = *state;
+    char text[8192];
+    FILE *log = tmpfile();
+    int stderr_fd = dup(STDERR_FILENO);
+    fill(f);
+    sqlite3 *db = begin_reading(f);
+    assert_true(log && stderr_fd >= 0 && dup2(fileno(log), STDERR_FILENO) >= 0);
+    log_set(LOG_INFO, LOG_JSON);
+    for (unsigned i = 0; i < 5; i++)
+        drop(f, i);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    drop(f, 5);
+    drop(f, 6);
+    quiet_log();
+    assert_true(dup2(stderr_fd, STDERR_FILENO) >= 0);
+    rewind(log);
+    text[fread(text, 1, sizeof text - 1, log)] = '\0';
+    assert_int_equal(times_in(text, "something else reads them"), 1);
+    assert_int_equal(times_in(text, "hold no secrets any more"), 1);
+    fclose(log);
+    close(stderr_fd);
 }
 
 static void run_sql(struct fixture *f, const char *sql)
@@ -307,6 +348,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(dropped_and_replaced_secrets_are_gone, begin, end),
         cmocka_unit_test_setup_teardown(what_was_sealed_under_the_old_key_is_gone, begin, end),
         cmocka_unit_test_setup_teardown(somebody_else_reads, begin, end),
+        cmocka_unit_test_setup_teardown(who_reads_for_hours_is_complained_about_once, begin, end),
         cmocka_unit_test_setup_teardown(an_older_database_is_cleaned_once, begin, end),
         cmocka_unit_test_setup_teardown(an_older_database_is_cleaned_by_the_next_process, begin,
                                         end),
