@@ -86,7 +86,10 @@ def test_what_is_refused(server):
             ({"search": [{}]}, "missing required [names]"), ({"search": [{"names": []}]}, "missing required [names]"), \
             ({"search": [{"names": [1]}]}, "missing required [names]"), ({"search": [1]}, "failed to parse field [search]"), \
             ({"search": "x"}, "failed to parse field [search]"), ({"search": [{"names": "a", "privileges": ["all"]}]}, "unknown field"), \
-            ({"replication": [{"names": "a", "query": "{}"}]}, "does not support document or field"), ({"other": []}, "unknown field"), ("x", "Required [access]"):
+            ({"replication": [{"names": "a", "query": "{}"}]}, "does not support document or field"), ({"other": []}, "unknown field"), ("x", "Required [access]"), \
+            *(({"search": [{"names": "a", "query": q}]}, "[query] must be") for q in (False, 1.5, ["a"])), \
+            *(({"search": [{"names": "a", "field_security": f}]}, "[field_security] an object of") for f in (
+                "a", ["a"], {"grant": "a"}, {"grant": [1]}, {"except": [["a"]]})):
         answer = server.post(CROSS, {"name": "cc", "access": access})
         assert answer.status == 400 and why in answer.reason, (access, answer)
     for body in ({"access": ACCESS}, {"name": "cc"}, {"name": "_cc", "access": ACCESS}, {"name": "cc", "access": ACCESS, "role_descriptors": {}},

@@ -16,6 +16,33 @@ struct writing {
     struct json_out access, indices; /* as it is shown; as the descriptor has it */
 };
 
+static bool all_texts(const struct json *list)
+{
+    struct str s;
+    struct json_iter it = json_iter(list);
+    for (const struct json *v; (v = json_next(&it));)
+        if (!json_str(v, &s))
+            return false;
+    return json_is(list, JSON_ARRAY);
+}
+
+/* Clients read them back by their types. */
+static bool fields_ok(const struct json *security)
+{
+    static const char *const lists[] = {"grant", "except", NULL};
+    for (const char *const *name = lists; *name; name++) {
+        const struct json *list = json_get(security, *name);
+        if (!json_is_null(list) && !all_texts(list))
+            return false;
+    }
+    return json_is_null(security) || json_is(security, JSON_OBJECT);
+}
+
+static bool query_ok(const struct json *query)
+{
+    return json_is_null(query) || json_is(query, JSON_STRING) || json_is(query, JSON_OBJECT);
+}
+
 static struct err *check_entry(const struct json *entry, const char *kind)
 {
     static const char *const fields[] = {"names", "field_security", "query",
@@ -26,14 +53,14 @@ static struct err *check_entry(const struct json *entry, const char *kind)
                        "[cross_cluster_api_key_request_access] failed to parse field [%s]", kind);
     TRY(only_members(entry, "cross_cluster_api_key_request_access", fields));
     const struct json *names = json_get(entry, "names");
-    struct json_iter it = json_iter(names);
-    bool texts = json_str(names, &name) || (json_is(names, JSON_ARRAY) && names->n);
-    for (const struct json *v; json_is(names, JSON_ARRAY) && (v = json_next(&it));)
-        texts = texts && json_str(v, &name);
-    if (!texts)
+    if (!json_str(names, &name) && !(all_texts(names) && names->n))
         return err_new(ERR_PARSE,
                        "failed to parse indices privileges for role [cross_cluster]. missing "
                        "required [names] field");
+    if (!query_ok(json_get(entry, "query")) || !fields_ok(json_get(entry, "field_security")))
+        return err_new(ERR_PARSE,
+                       "failed to parse indices privileges for role [cross_cluster]. [query] must "
+                       "be a text or an object, [field_security] an object of lists of texts");
     if (kind[0] == 'r' && (json_get(entry, "query") || json_get(entry, "field_security")))
         return err_new(ERR_ARGUMENT,
                        "replication does not support document or field level security");
