@@ -11,6 +11,7 @@ import signal
 import subprocess
 import urllib.parse
 
+import pytest
 import services
 from inferd import MARK, basic, wait_until
 from services import ALL, KEY, questions
@@ -218,3 +219,34 @@ def test_the_search_finds_what_is_there():
     assert planted.seen_in("x=" + urllib.parse.quote(secret, safe="")) == [secret]
     assert planted.seen_in(json.dumps({"a": "b"})) == []
     assert re.search("planted", secret) and wait_until(lambda: True)
+
+
+def in_memory(server, text):
+    """How often it lies in what the process may write."""
+    times = 0
+    with open(f"/proc/{server.process.pid}/maps") as maps, open(f"/proc/{server.process.pid}/mem", "rb", 0) as memory:
+        for begin, end in re.findall(r"^(\w+)-(\w+) rw", maps.read(), re.M):
+            try:
+                memory.seek(int(begin, 16))
+                times += memory.read(int(end, 16) - int(begin, 16)).count(text.encode())
+            except OSError:  # gone meanwhile
+                pass
+    return times
+
+
+def test_bodies_of_the_security_api_are_wiped(spawn, slow_binary):
+    server, planted = spawn(), Planted()
+    if slow_binary or not os.access(f"/proc/{server.process.pid}/mem", os.R_OK):
+        pytest.skip("the memory of this process cannot be read")
+    as_ann = {"grant_type": "password", "username": "ann"}
+    for method, path, status, body in (
+            ("PUT", "/user/ann", 200, {"roles": []}), ("PUT", "/user/ben", 400, {"roles": [], "x": 1}),
+            ("PUT", "/user/ben?x=1", 400, {"roles": []}), ("POST", "/nothing", 400, {}),
+            ("POST", "/oauth2/token", 401, as_ann), ("POST", "/oauth2/token", 400, {**as_ann, "x": 1}),
+            ("POST", "/profile/_activate", 400, {**as_ann, "access_token": "x"})):
+        answer = server.request(method, "/_security" + path, {**body, "password": planted.new()})
+        assert answer.status == status, answer
+    token = {"grant_type": "access_token", "access_token": planted.new()}
+    assert server.post("/_security/profile/_activate", token).status == 401
+    assert {secret: n for secret in planted.all if (n := in_memory(server, secret))} == {}
+    assert in_memory(server, "/_security/profile/_activate") > 0  # the search is not blind

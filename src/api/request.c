@@ -13,6 +13,7 @@
 #include "clock.h"
 #include "log.h"
 #include "reply.h"
+#include "secret.h"
 
 #define MAX_QUERY_MS (INT64_C(1) << 40) /* some 35 years: may be added to a clock */
 
@@ -597,6 +598,8 @@ static void on_finished(struct http_request *http, int status, size_t bytes_out,
     if (r->api->parts.audit)
         audit(r, status);
     user_unref(r->user);
+    if (str_starts(http->path, STR("/_security"))) /* passwords and tokens come in such bodies */
+        secret_wipe((char *)(uintptr_t)http->body.p, http->body.n);
     if (!log_on(LOG_DEBUG))
         return;
     struct str id = {0};

@@ -10,9 +10,6 @@ void security_work(struct request *, security_op *op);
 /* The same in the name of `user`, about `body`, which is a part of the request's. */
 void security_work_as(struct request *, security_op *op, const struct user *user,
                       const struct json *body);
-/* Passwords and tokens come in these bodies: nothing looks into one any more. The request is held.
- */
-void security_wipe_body(struct request *);
 
 /* security_keys.c */
 void post_api_key(struct request *);

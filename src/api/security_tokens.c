@@ -2,6 +2,7 @@
  * access tokens, profiles, and API keys for others. He is authenticated first, here on the loop, as
  * a caller is; then the work is done in his name. Source: shared facts, security.md 9 and 12. */
 #include "reply.h"
+#include "secret.h"
 #include "security_api.h"
 
 struct grant {
@@ -14,8 +15,6 @@ static void authenticated(void *ctx, const struct user *user, struct err *e)
 {
     struct grant *g = ctx;
     struct request *r = g->request;
-    if (e)
-        security_wipe_body(r);
     if (!request_back(r)) {
         err_free(e);
         user_unref(user);
@@ -37,13 +36,17 @@ static void grant_start(struct request *r, security_op *op, const struct json *b
     *g = (struct grant){.request = r, .op = op, .body = body};
     struct security *s = r->api->parts.security;
     request_hold(r);
-    if (bearer.p)
-        security_authenticate(s, r->http->loop,
-                              arena_printf(r->arena, "Bearer %.*s", STR_ARG(bearer)),
-                              r->http->target, authenticated, g);
-    else
+    if (!bearer.p) {
         security_authenticate_password(s, r->http->loop, name, password, r->http->target,
                                        authenticated, g);
+        return;
+    }
+    struct buf header;
+    buf_init(&header, sizeof "Bearer " + bearer.n);
+    buf_printf(&header, "Bearer %.*s", STR_ARG(bearer));
+    security_authenticate(s, r->http->loop, buf_str(&header), r->http->target, authenticated, g);
+    secret_wipe(header.p, header.n); /* which is not looked at after the call */
+    buf_deinit(&header);
 }
 
 static struct err *missing(const char *name)

@@ -1,7 +1,6 @@
 /* security_work: one call of the security API on its way to the pool and back. It has an arena of
  * its own, since the request's belongs to the loop. */
 #include "reply.h"
-#include "secret.h"
 #include "security_api.h"
 
 /* Users, roles and keys are small; much larger bodies are for inference. */
@@ -23,11 +22,6 @@ static void run(void *arg)
     k->err = k->op(k->security, &k->call);
 }
 
-void security_wipe_body(struct request *r)
-{
-    secret_wipe((char *)(uintptr_t)r->http->body.p, r->http->body.n);
-}
-
 static void ran(void *arg)
 {
     struct work *k = arg;
@@ -37,7 +31,6 @@ static void ran(void *arg)
     int status = k->call.status;
     user_unref(k->call.user);
     arena_free(k->call.arena); /* k lives in it */
-    security_wipe_body(r);
     if (!request_back(r)) {
         err_free(e);
         buf_deinit(&out);
