@@ -448,7 +448,6 @@ static struct err *admit_at_zero(struct deployment *d, struct flight *f)
                        STR_ARG(d->id));
     }
     f->unplaced = true;
-    d->tended.woken = true;
     return NULL;
 }
 

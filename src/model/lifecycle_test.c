@@ -196,19 +196,31 @@ static void on_processors_of_their_own(void **state)
     live(4, true, 40);
 }
 
+static void start_at_zero(const char *id, const char *model)
+{
+    struct deployment_spec spec = {.id = str_c(id),
+                                   .model_id = str_c(model),
+                                   .num_threads = 1,
+                                   .has_adaptive = true,
+                                   .adaptive = {.enabled = true}};
+    w.waiting++;
+    deployment_start(w.models, &spec, w.loop, keep_err, NULL);
+}
+
+static void to_zero(const char *id)
+{
+    struct deployment_change none = {.has_number = true, .by_scaler = true};
+    w.waiting++;
+    deployment_update(w.models, str_c(id), &none, w.loop, keep_err, NULL);
+}
+
 /* As after a restart: whoever asks before it has loaded must not wait for the next round. */
 static void asked_while_it_starts_at_zero(void **state)
 {
     watch(60);
     open_world(2, false, 3600000);
-    struct deployment_spec spec = {.id = STR("a"),
-                                   .model_id = STR("good"),
-                                   .num_threads = 1,
-                                   .has_adaptive = true,
-                                   .adaptive = {.enabled = true}};
     struct asked *calls[20];
-    w.waiting++;
-    deployment_start(w.models, &spec, w.loop, keep_err, NULL);
+    start_at_zero("a", "good");
     for (int i = 0; i < 20; i++)
         calls[i] = ask("a", 1, "a");
     cancel(calls[7]);
@@ -236,11 +248,50 @@ static void asked_while_it_starts_with_none(void **state)
     watch(0);
 }
 
+/* Two deployments share what is gone; whoever asks meanwhile is told, whoever asks later is not. */
+static void weights_that_cannot_be_loaded_again(void **state)
+{
+    watch(60);
+    open_world(2, false, 3600000);
+    start_at_zero("a", "other");
+    start_at_zero("b", "other");
+    until_all_are_back();
+    assert_null(last_err);
+    assert_int_equal(fake_programs(), 0);
+    for (int round = 0; round < 5; round++) {
+        struct asked *calls[6];
+        write_file("other", "model.safetensors", round % 2 ? "weights" : "broken");
+        for (int i = 0; i < 6; i++)
+            calls[i] = ask(i % 2 ? "a" : "b", 1, "a");
+        until_all_are_back();
+        for (int i = 0; i < 6; i++) {
+            if (round % 2 == 0) {
+                assert_true(calls[i]->err->elsewhere);
+                expect_failure(calls[i], 409,
+                               "is not allocated to any nodes: file "
+                               "[model.safetensors]: broken");
+                continue;
+            }
+            assert_int_equal(calls[i]->done, 1);
+            forget(calls[i]);
+        }
+        to_zero("a");
+        to_zero("b");
+        until_all_are_back();
+        while (fake_programs() > 0)
+            usleep(200);
+    }
+    write_file("other", "model.safetensors", "weights");
+    end();
+    watch(0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(asked_while_it_starts_at_zero),
         cmocka_unit_test(asked_while_it_starts_with_none),
+        cmocka_unit_test(weights_that_cannot_be_loaded_again),
         cmocka_unit_test(on_one_processor),
         cmocka_unit_test(on_two_processors),
         cmocka_unit_test(on_four_processors),

@@ -27,7 +27,7 @@ struct steward {
 struct glance {
     struct scaling_view view;
     struct scaler_limits bounds;
-    bool woken, waking;
+    bool asked, waking;
 };
 
 static void look(struct deployment *d, double zero_after, struct glance *out)
@@ -45,11 +45,9 @@ static void look(struct deployment *d, double zero_after, struct glance *out)
         .bounds = {.min = d->adaptive.has_min ? (int)d->adaptive.min : 0,
                    .max = d->adaptive.has_max ? (int)d->adaptive.max : 0,
                    .zero_after = zero_after},
-        .woken = d->tended.woken,
+        .asked = d->pending != NULL,
         .waking = d->tended.waking,
     };
-    if (!d->tended.waking) /* whoever came while that failed shall be heard */
-        d->tended.woken = false;
     pthread_mutex_unlock(&d->lock);
 }
 
@@ -72,6 +70,20 @@ static void log_failure(struct deployment *d, int n, const struct err *err)
     d->tended.failed = true;
 }
 
+/* What the calls are told that waited for a first allocation. Takes the err. It is the node's
+ * fault, not theirs. */
+static struct err *not_made(const struct deployment *d, struct err *err)
+{
+    struct err *told = err;
+    if (err->status != 429 && err->status != 409) {
+        told = err_status(409, "Trained model deployment [%.*s] is not allocated to any nodes: %s",
+                          STR_ARG(d->id), err->reason);
+        err_free(err);
+    }
+    told->elsewhere = true;
+    return told;
+}
+
 static void resize(struct deployment *d, int from, int n, const char *reason)
 {
     int now = n;
@@ -79,7 +91,7 @@ static void resize(struct deployment *d, int from, int n, const char *reason)
     if (err) {
         log_failure(d, n, err);
         if (from == 0)
-            deployment_fail_pending(d, err);
+            deployment_fail_pending(d, not_made(d, err));
         else
             err_free(err);
         return;
@@ -139,7 +151,7 @@ static void tend(struct steward *s, struct deployment *d)
     d->tended.known = true;
     if (g.waking)
         return;
-    if (g.woken && g.view.started && g.view.allocations == 0) {
+    if (g.asked && g.view.started && g.view.allocations == 0) {
         scaling_woken(scaling, now);
         make_first(d, 1, "a request came while it had no allocation");
         return;

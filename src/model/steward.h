@@ -21,13 +21,12 @@ void steward_free(struct steward *);
  * one to be woken. Thread: any. */
 void steward_wake(struct steward *);
 
-/* What is known of a deployment's load; the steward's own but for `woken`. */
+/* What is known of a deployment's load; the steward's own but for what d->lock keeps. */
 struct tended {
     bool known; /* scaling is set up */
     struct scaling scaling;
     bool failed; /* the last change did not succeed, and was told of */
-    bool woken;  /* a call waits for a first allocation; d->lock */
-    bool waking; /* it is being made, on the pool, called for or not; d->lock */
+    bool waking; /* its first allocations are being made, on the pool; d->lock */
     /* For view.c; d->lock. */
     const char *reason; /* of the last change; static; NULL: none yet */
     int64_t changed_ms; /* wall clock */
