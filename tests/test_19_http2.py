@@ -228,10 +228,20 @@ def test_it_asks_for_the_other_protocol(start, gate):
 def test_one_that_has_died_in_silence(start, gate):
     server = start()
     assert server.post(PATH, BODY).json == ANSWER
-    gate.hooks.append(lambda peer, stream, head: peer.number == 1)  # nothing, for ever
+    gate.hooks.append(lambda peer, stream, head: peer.number == 1 and peer.die())
     assert server.post(PATH + "?timeout=2500ms", BODY).status == 408
     assert server.post(PATH, BODY).json == ANSWER
     assert gate.spoken == ["h2", "h2"]
+
+
+def test_one_that_is_only_slow(start, gate):
+    server = start()
+    assert server.post(PATH, BODY).json == ANSWER
+    gate.hooks.append(once(lambda peer, stream: None))  # no answer, for ever
+    assert server.post(PATH + "?timeout=2500ms", BODY).status == 408
+    time.sleep(0.2)
+    assert all(a.json == ANSWER for a in at_once(server, 8))
+    assert gate.spoken == ["h2"]
 
 
 # --- answers that break off ---

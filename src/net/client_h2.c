@@ -11,11 +11,11 @@
  * given back as bytes come, a stream's as its call takes them, so that a call which takes none has
  * at most STREAM_WINDOW of them waiting.
  *
- * A connection from which nothing came while a call waited for long and gave up is trusted with no
- * more calls: it may be one that has died without a word, and would fail them all. Of one that can
- * no longer be written to what had come is still read: answers, and a goodbye that says which
- * requests nobody has looked at. Those, and what waits for a stream that its connection does not
- * allow any more, go elsewhere, up to MAX_MOVES times. */
+ * A connection from which nothing came while a call waited for long and gave up is sent a ping, and
+ * no calls until something comes: it may have died without a word, and would fail them all. Of one
+ * that can no longer be written to what had come is still read: answers, and a goodbye that says
+ * which requests nobody has looked at. Those, and what waits for a stream that its connection does
+ * not allow any more, go elsewhere, up to MAX_MOVES times. */
 #include <stdlib.h>
 #include <sys/epoll.h>
 
@@ -273,7 +273,7 @@ bool h2_is_fit(const struct connection *k)
 {
     const struct h2 *h = k->h2;
     int64_t now = loop_now_ms(k->client->loop);
-    if (h->closing || (h->settled && h->max_streams == 0))
+    if (h->closing || h->suspect || (h->settled && h->max_streams == 0))
         return false;
     if (h->stuck && now - h->out_ms > SUSPECT_MS)
         return false;
@@ -314,6 +314,16 @@ bool h2_is_first(const struct client_call *call)
     return call->connection->h2->calls.next == &call->stream.mate;
 }
 
+static void doubt_if_silent(struct connection *k, int64_t since_ms)
+{
+    struct h2 *h = k->h2;
+    if (h->in_ms > since_ms)
+        since_ms = h->in_ms;
+    if (h->suspect || h->closing || loop_now_ms(k->client->loop) - since_ms <= SUSPECT_MS)
+        return;
+    h->suspect = nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, NULL) == 0;
+}
+
 void h2_leave(struct client_call *call)
 {
     struct connection *k = call->connection;
@@ -329,9 +339,8 @@ void h2_leave(struct client_call *call)
     }
     st->id = 0;
     k->answered |= st->ended;
-    int64_t since = h->in_ms > st->began_ms ? h->in_ms : st->began_ms;
-    if (!st->ended && !call->paused && loop_now_ms(k->client->loop) - since > SUSPECT_MS)
-        h->closing = true;
+    if (!st->ended && !call->paused)
+        doubt_if_silent(k, st->began_ms);
     connection_work_soon(k);
 }
 
@@ -389,6 +398,7 @@ static void read_all(struct connection *k)
         if (n) {
             h->n_in += n;
             h->in_ms = loop_now_ms(c->loop);
+            h->suspect = false;
         }
         ssize_t took = n ? nghttp2_session_mem_recv(h->session, (uint8_t *)c->scratch, n) : 0;
         if (took < 0)

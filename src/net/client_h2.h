@@ -22,6 +22,7 @@ struct h2 {
     bool busy;             /* calls are being told: the connection may not go */
     bool unread;           /* was left off before all was read */
     bool stuck;            /* what is in `out` must be tried again as it is: OpenSSL wants that */
+    bool suspect;          /* silent for too long, and asked whether it is there */
     bool closing;          /* takes no more calls and goes after the last */
     bool deaf;             /* takes no more bytes; some may still come */
     bool lost;             /* nothing comes any more */

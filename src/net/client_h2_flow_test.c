@@ -169,6 +169,39 @@ static void test_limits_of_time_are_each_calls_own(void **state)
     peer_close(&a);
 }
 
+static void wait_ms(int64_t ms)
+{
+    for (int64_t until = clock_mono_ms() + ms; clock_mono_ms() < until;)
+        turn();
+}
+
+static void test_a_silent_one_is_asked_whether_it_is_there(void **state)
+{
+    struct probe p[4];
+    warm(&a, 100);
+    init_all(p, 4);
+    send_all(p, 2, &a);
+    wait_ms(2100);
+    client_cancel(p[0].call);
+    WAIT_FOR(peer_find(&a, PING, 0));
+    probe_send(&p[2]); /* not there before it has answered */
+    peer_accept(&b);
+    WAIT_FOR(peer_count(&b, HEADERS) == 1);
+    peer_say(&a, PING, ACK, 0, "\0\0\0\0\0\0\0\0", 8);
+    turn();
+    send_all(&p[3], 1, &a);
+    peer_answer(&b, 1, "b");
+    peer_answer(&a, 7, "later");
+    peer_answer(&a, 5, "slow");
+    WAIT_FOR(p[1].n_done && p[2].n_done && p[3].n_done);
+    expect_ok(&p[1], "slow");
+    expect_ok(&p[2], "b");
+    expect_ok(&p[3], "later");
+    deinit_all(p, 4);
+    peer_close(&a);
+    peer_close(&b);
+}
+
 /* --- calls within events --- */
 
 static void cancel_self(struct probe *p)
@@ -274,6 +307,7 @@ int main(void)
         TEST(test_windows_come_back),
         TEST(test_a_paused_one_whose_connection_goes),
         TEST(test_limits_of_time_are_each_calls_own),
+        TEST(test_a_silent_one_is_asked_whether_it_is_there),
         TEST(test_cancelled_and_sent_within_events),
         TEST(test_freed_with_calls_in_every_state),
     };
