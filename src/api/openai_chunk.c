@@ -67,12 +67,14 @@ static bool goes_on(const struct openai_call *begun, const struct openai_call *p
            (!begun->id || !part->id || begun->id == part->id);
 }
 
-/* The last call that it goes on with, or a new one; -1: one too many. */
+/* The last call that it goes on with, or a new one; -1: one too many. What begins a call names its
+ * function: an id alone may be made up anew with each part (Mistral's "null"). */
 static int64_t call_index(struct openai_chunks *c, int64_t choice,
                           const struct chat_delta_tool_call *call)
 {
+    bool begins = call->id.n && call->name.n;
     const struct openai_call part = {
-        .choice = choice, .call = call->index, .id = call->id.n ? str_hash(call->id) : 0};
+        .choice = choice, .call = call->index, .id = begins ? str_hash(call->id) : 0};
     size_t i = c->n_calls;
     while (i > 0 && !goes_on(&c->calls[i - 1], &part))
         i--;
@@ -134,6 +136,15 @@ void openai_chunk_of(struct openai_chunks *c, struct chat_choice *choice, struct
     out->n_choices = 1;
 }
 
+/* Once: some services repeat them, and clients join all that comes. */
+static struct str once(struct str s, bool *told)
+{
+    if (*told)
+        return (struct str){0};
+    *told = s.n > 0;
+    return s;
+}
+
 static void put_calls(struct openai_chunks *c, const struct chat_choice *from,
                       struct chat_choice *out)
 {
@@ -142,9 +153,14 @@ static void put_calls(struct openai_chunks *c, const struct chat_choice *from,
     for (size_t i = 0; i < from->n_tool_calls; i++) {
         calls[n] = from->tool_calls[i];
         calls[n].index = call_index(c, from->index, &from->tool_calls[i]);
+        if (calls[n].index < 0)
+            continue;
         if (calls[n].id.n && !calls[n].type.n)
             calls[n].type = STR("function");
-        n += calls[n].index >= 0;
+        struct openai_call *begun = &c->calls[calls[n].index];
+        calls[n].id = once(calls[n].id, &begun->told_id);
+        calls[n].name = once(calls[n].name, &begun->told_name);
+        n++;
     }
     out->tool_calls = calls;
     out->n_tool_calls = n;

@@ -25,8 +25,9 @@ struct openai_chunks {
     struct str id;
     bool has_role;
     struct openai_call {
-        int64_t choice, call;  /* as the service numbers them */
-        uint64_t id;           /* a digest; 0: not said yet */
+        int64_t choice, call; /* as the service numbers them */
+        uint64_t id;          /* a digest; 0: not said yet */
+        bool told_id, told_name;
     } calls[OPENAI_MAX_CALLS]; /* the place is our index */
     size_t n_calls;
     bool has_usage;

@@ -65,21 +65,29 @@ static void test_calls_are_counted_over_blocks(void **state)
     assert_int_equal(index_of_call(0, 1), 3);
 }
 
-/* Servers that number all calls 0: another id is another call, and what has none goes on. */
+/* Servers that number all calls 0: a name under another id is another call, the rest goes on. */
 static void test_calls_that_share_a_number(void **state)
 {
     static const struct {
-        const char *id;
+        const char *id, *name;
         int64_t want;
-    } parts[] = {{"a", 0}, {NULL, 0}, {"b", 1}, {NULL, 1}, {"b", 1}, {"a", 0}, {"c", 2}, {NULL, 2}};
+        bool first; /* clients join ids and names that come again */
+    } parts[] = {{"a", "f", 0, true},  {NULL, "", 0, false}, {"b", "f", 1, true},
+                 {NULL, "", 1, false}, {"b", "f", 1, false}, {"null", "", 1, false},
+                 {"a", "f", 0, false}, {"c", "g", 2, true},  {NULL, "", 2, false}};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         struct chat_delta_tool_call part = {.arguments = STR("x")};
         struct chat_choice choice = {.tool_calls = &part, .n_tool_calls = 1};
         struct chat_chunk out;
-        if (parts[i].id)
+        if (parts[i].id) {
             part.id = str_c(parts[i].id);
+            part.name = str_c(parts[i].name);
+        }
         assert_true(tell(&choice, &out));
-        assert_int_equal(out.choices[0].tool_calls[0].index, parts[i].want);
+        const struct chat_delta_tool_call *told = &out.choices[0].tool_calls[0];
+        assert_int_equal(told->index, parts[i].want);
+        assert_int_equal(told->id.n, parts[i].first);
+        assert_int_equal(told->name.n, parts[i].first);
     }
 }
 
