@@ -118,20 +118,37 @@ static int64_t resident_beside_malloc(void)
     return m.resident - m.of_files - (int64_t)(in.uordblks + in.hblkhd);
 }
 
+/* One at a time, and only where malloc is glibc's own and in use: beneath a sanitizer's, or another
+ * that was put in its place, it has not begun, and threads that begin it at once break it. */
+static pthread_mutex_t heap_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* With heap_lock held. */
+static void trim(void)
+{
+    if (mallinfo2().uordblks)
+        malloc_trim(0);
+}
+
+void process_trim(void)
+{
+    pthread_mutex_lock(&heap_lock);
+    trim();
+    pthread_mutex_unlock(&heap_lock);
+}
+
 bool process_give_memory_back(void)
 {
-    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     static int64_t before, cannot_go;
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&heap_lock);
     int64_t now = resident_beside_malloc();
     cannot_go = now < cannot_go ? now : cannot_go;
     int64_t least = cannot_go + WORTH_GIVING_BACK;
     bool worth = before > least && now > least;
     if (worth) {
-        malloc_trim(0);
+        trim();
         cannot_go = resident_beside_malloc();
     }
     before = now;
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&heap_lock);
     return worth;
 }

@@ -14,5 +14,7 @@ void process_harden(void);
 /* What malloc has kept of what a burst needed goes back to the system, once it has been free since
  * the last call; true: some has. Takes milliseconds: pool. */
 bool process_give_memory_back(void);
+/* At once, after much was freed. Takes milliseconds: no loop. */
+void process_trim(void);
 
 #endif

@@ -6,7 +6,6 @@
  * the first that comes again loads them anew. The tokenizer stays, for the calls that wait then. */
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -15,6 +14,7 @@
 #include "bug.h"
 #include "log.h"
 #include "model_private.h"
+#include "process.h"
 
 /* A vocabulary's upload is bounded by http.max_content_length, which is at most 2 GiB. */
 #define MAX_VOCABULARY_BYTES ((off_t)1 << 31)
@@ -430,7 +430,7 @@ static void free_unused(struct program *unused)
     if (!unused)
         return;
     program_unref(unused);
-    malloc_trim(0); /* weights were many large blocks: back to the system with them */
+    process_trim(); /* weights were many large blocks: back to the system with them */
 }
 
 void parts_program_done(struct models *m, struct parts *p, struct program *program)
