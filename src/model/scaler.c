@@ -176,6 +176,27 @@ static bool too_soon(const struct scaling *s, const struct scaling_view *v,
            (v->grown_ms && now_ms - v->grown_ms < l->cooldown_ms);
 }
 
+/* Callers that ask again only once they are answered send no more than is answered, so the rate
+ * says nothing of those who wait. What waits does: more than a second's work, and no less than
+ * before. */
+static bool is_behind(const struct scaling *s, const struct scaling_view *v)
+{
+    double time = s->scaler.time.known ? s->scaler.time.value : UNKNOWN_TIME;
+    return v->allocations > 0 && s->waiting > 0 && v->waiting * 10 >= s->waiting * 9 &&
+           (double)v->waiting * time > EARLY_SECONDS * v->allocations;
+}
+
+/* -1: as many as there are. */
+static int wanted(struct scaling *s, const struct scaling_view *v, const struct scaling_limits *l,
+                  bool behind)
+{
+    int n = scaler_decide(&s->scaler, &l->scaler);
+    int most = l->scaler.max ? l->scaler.max : MOST_ALLOCATIONS;
+    if (!behind || n > v->allocations || v->allocations > most)
+        return n;
+    return v->allocations < most ? v->allocations + 1 : -1;
+}
+
 static const char *why(const struct scaler *s, int n, int from)
 {
     if (n == 0)
@@ -201,10 +222,12 @@ static void note_growth(struct scaling *s, const struct scaling_limits *l, int64
 static void decide(struct scaling *s, const struct scaling_view *v, const struct scaling_limits *l,
                    int64_t now_ms, struct scaling_decision *out)
 {
-    int n = scaler_decide(&s->scaler, &l->scaler);
+    bool behind = is_behind(s, v);
+    int n = wanted(s, v, l, behind);
     if (n < 0 || !v->started)
         return;
-    out->reason = why(&s->scaler, n, v->allocations);
+    out->reason = behind ? "what waits is more than its allocations can take soon"
+                         : why(&s->scaler, n, v->allocations);
     out->held = n < v->allocations && too_soon(s, v, l, now_ms);
     if (out->held)
         return;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <string.h>
 
 #include "scaler.h"
 
@@ -234,6 +235,41 @@ static void a_growing_queue_brings_a_round_early(void **state)
     assert_true(d.allocations > 1);
 }
 
+/* Sixty callers who ask again once they are answered: 18 a second is all that one allocation does.
+ */
+static void who_waits_for_answers_is_seen_too(void **state)
+{
+    (void)state;
+    struct scaling s;
+    struct scaling_decision d;
+    struct scaling_view v = {.started = true, .allocations = 1, .waiting = 60};
+    struct scaling_limits limits = rounds;
+    int64_t now = 0;
+    limits.scaler.max = 2;
+    scaling_init(&s, 1, now);
+    scaling_round(&s, &v, &limits, now += 10000, &d);
+    v.counts.completed += 180;
+    v.counts.busy_seconds += 10;
+    v.waiting = 59;
+    scaling_round(&s, &v, &limits, now += 10000, &d);
+    assert_int_equal(d.allocations, 2);
+    assert_non_null(strstr(d.reason, "what waits"));
+    v.allocations = 2;
+    for (int i = 0; i < 40; i++) { /* no more than the most, and no fewer while they wait */
+        v.counts.completed += 360;
+        v.counts.busy_seconds += 20;
+        scaling_round(&s, &v, &limits, now += 10000, &d);
+        assert_int_equal(d.allocations, NONE);
+    }
+    v.waiting = 3; /* less than a second's work */
+    for (int i = 0; i < 40 && d.allocations == NONE; i++) {
+        v.counts.completed += 20;
+        v.counts.busy_seconds += 1;
+        scaling_round(&s, &v, &limits, now += 10000, &d);
+    }
+    assert_int_equal(d.allocations, 1);
+}
+
 /* Answers from the cache take no time of an allocation, and are no load. */
 static void cached_answers_are_no_load(void **state)
 {
@@ -260,6 +296,7 @@ int main(void)
         cmocka_unit_test(absurd_numbers_stay_in_bounds),
         cmocka_unit_test(first_round_only_looks),
         cmocka_unit_test(shrinks_only_after_the_cooldown),
+        cmocka_unit_test(who_waits_for_answers_is_seen_too),
         cmocka_unit_test(nothing_is_decided_while_it_starts),
         cmocka_unit_test(a_growing_queue_brings_a_round_early),
         cmocka_unit_test(cached_answers_are_no_load),
