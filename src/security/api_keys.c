@@ -87,7 +87,12 @@ static struct err *read_create(struct security_call *c, struct key_doc *d)
     return key_descriptors_text(c->user->own, c->arena, &d->limit);
 }
 
-void key_make_secret(struct arena *arena, struct key_doc *d, struct key_fresh *f)
+/* What making a key takes, beside what is in its document. */
+struct key_fresh {
+    char id[32], secret[32]; /* secret; wipe it */
+};
+
+static void make_secret(struct arena *arena, struct key_doc *d, struct key_fresh *f)
 {
     unsigned char hash[KEY_HASH_BYTES];
     random_text(f->id, sizeof f->id, KEY_ID_BYTES);
@@ -112,7 +117,7 @@ static size_t add_gone(const struct keys *keys, int64_t now_ms, struct key_chang
 
 #define GONE_AT_ONCE 64
 
-struct err *key_store_new(struct security *s, struct arena *arena, const struct key_doc *d)
+static struct err *store_new(struct security *s, struct arena *arena, const struct key_doc *d)
 {
     struct key_change v[1 + GONE_AT_ONCE];
     size_t n = 1;
@@ -129,7 +134,7 @@ struct err *key_store_new(struct security *s, struct arena *arena, const struct 
     return e;
 }
 
-void key_render_new(const struct key_doc *d, const struct key_fresh *f, struct json_out *w)
+static void render_new(const struct key_doc *d, const struct key_fresh *f, struct json_out *w)
 {
     char both[80];
     size_t n = (size_t)snprintf(both, sizeof both, "%s:%s", f->id, f->secret);
@@ -148,19 +153,25 @@ void key_render_new(const struct key_doc *d, const struct key_fresh *f, struct j
     secret_wipe(encoded, sizeof encoded);
 }
 
-struct err *api_key_create(struct security *s, struct security_call *c)
+struct err *key_issue(struct security *s, struct security_call *c, struct key_doc *d,
+                      const char *made)
 {
-    struct key_doc d;
     struct key_fresh fresh;
-    TRY(read_create(c, &d));
-    key_make_secret(c->arena, &d, &fresh);
-    struct err *e = key_store_new(s, c->arena, &d);
+    make_secret(c->arena, d, &fresh);
+    struct err *e = store_new(s, c->arena, d);
     if (!e) {
-        log_info("API key created", LOG_S("id", d.id), LOG_S("user", d.username));
-        key_render_new(&d, &fresh, c->out);
+        log_info(made, LOG_S("id", d->id), LOG_S("user", d->username));
+        render_new(d, &fresh, c->out);
     }
     secret_wipe(&fresh, sizeof fresh);
     return e;
+}
+
+struct err *api_key_create(struct security *s, struct security_call *c)
+{
+    struct key_doc d;
+    TRY(read_create(c, &d));
+    return key_issue(s, c, &d, "API key created");
 }
 
 /* --- get --- */

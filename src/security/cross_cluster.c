@@ -206,16 +206,8 @@ static struct err *read_create(struct security_call *c, struct key_doc *d)
 struct err *cross_cluster_key_create(struct security *s, struct security_call *c)
 {
     struct key_doc d;
-    struct key_fresh fresh;
     TRY(read_create(c, &d));
-    key_make_secret(c->arena, &d, &fresh);
-    struct err *e = key_store_new(s, c->arena, &d);
-    if (!e) {
-        log_info("cross-cluster API key created", LOG_S("id", d.id), LOG_S("user", d.username));
-        key_render_new(&d, &fresh, c->out);
-    }
-    secret_wipe(&fresh, sizeof fresh);
-    return e;
+    return key_issue(s, c, &d, "cross-cluster API key created");
 }
 
 /* --- update --- */

@@ -34,15 +34,12 @@ struct key_owner {
 struct key_owner key_owner_of(const struct user *);
 bool key_owned_by(const struct user *, const struct api_key *);
 
-/* What making a key takes, beside what is in its document. */
-struct key_fresh {
-    char id[32], secret[32]; /* secret; wipe it */
-};
 struct err *key_check_name(const struct json *body, struct str *out);
-void key_make_secret(struct arena *, struct key_doc *, struct key_fresh *);
-/* To the disk and into the table, together with forgetting keys that ended long ago. */
-struct err *key_store_new(struct security *, struct arena *, const struct key_doc *);
-void key_render_new(const struct key_doc *, const struct key_fresh *, struct json_out *);
+/* Gives a key that was asked for its id and its secret, stores it, together with forgetting keys
+ * that ended long ago, and answers with it, the one time that the secret is told. `made` is logged.
+ */
+struct err *key_issue(struct security *, struct security_call *, struct key_doc *,
+                      const char *made);
 /* May the user change this key, which is asked for by this id (NULL: there is none), as one of this
  * kind? */
 struct err *key_check_update(const struct user *, const struct api_key *, struct str id,
