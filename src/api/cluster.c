@@ -117,10 +117,7 @@ void get_nodes(struct request *r)
     struct buf b;
     struct json_out w;
     begin(&b, &w);
-    json_key_raw(&w, "_nodes", STR("{\"total\":1,\"successful\":1,\"failed\":0}"));
-    json_key_cstr(&w, "cluster_name", o->cluster_name);
-    json_key(&w, "nodes");
-    json_obj(&w);
+    reply_nodes(&w, o);
     json_key(&w, o->node_id);
     json_obj(&w);
     json_key_cstr(&w, "name", o->node_name);

@@ -16,6 +16,14 @@ void reply_buf_init(struct buf *b)
     buf_init(b, MAX_REPLY_BYTES);
 }
 
+void reply_nodes(struct json_out *w, const struct api_options *o)
+{
+    json_key_raw(w, "_nodes", STR("{\"total\":1,\"successful\":1,\"failed\":0}"));
+    json_key_cstr(w, "cluster_name", o->cluster_name);
+    json_key(w, "nodes");
+    json_obj(w);
+}
+
 /* --- the error envelope --- */
 
 static const char *code_name(int status)

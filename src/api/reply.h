@@ -27,7 +27,9 @@ void err_render_openai(struct json_out *, const struct err *);
 /* One server-sent event holding the error. */
 void err_event(struct buf *out, const struct err *, bool chat);
 
-/* A JSON body of about this many bytes. */
+/* For the body of an answer. */
 void reply_buf_init(struct buf *);
+/* What an answer begins with that speaks for each node, of which there is one: `nodes` is open. */
+void reply_nodes(struct json_out *, const struct api_options *);
 
 #endif

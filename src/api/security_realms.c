@@ -77,10 +77,7 @@ void get_security_stats(struct request *r)
     reply_buf_init(&b);
     json_out_init(&w, &b);
     json_obj(&w);
-    json_key_raw(&w, "_nodes", STR("{\"total\":1,\"successful\":1,\"failed\":0}"));
-    json_key_cstr(&w, "cluster_name", o->cluster_name);
-    json_key(&w, "nodes");
-    json_obj(&w);
+    reply_nodes(&w, o);
     json_key_raw(&w, o->node_id,
                  STR("{\"roles\":{\"dls\":{\"bit_set_cache\":{\"count\":0,\"memory\":\"0b\","
                      "\"memory_in_bytes\":0,\"hits\":0,\"misses\":0,\"evictions\":0,"

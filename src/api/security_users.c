@@ -51,10 +51,7 @@ void post_clear_cache(struct request *r)
     reply_buf_init(&b);
     json_out_init(&w, &b);
     json_obj(&w);
-    json_key_raw(&w, "_nodes", STR("{\"total\":1,\"successful\":1,\"failed\":0}"));
-    json_key_cstr(&w, "cluster_name", o->cluster_name);
-    json_key(&w, "nodes");
-    json_obj(&w);
+    reply_nodes(&w, o);
     json_key(&w, o->node_id);
     json_obj(&w);
     json_key_cstr(&w, "name", o->node_name);
