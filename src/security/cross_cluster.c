@@ -6,7 +6,6 @@
 #include "clock.h"
 #include "key_change.h"
 #include "log.h"
-#include "secret.h"
 
 #define MAX_BYTES ((size_t)1 << 20)
 
